@@ -1,0 +1,233 @@
+/*
+ * shadow.h - the shadow MMU of one vCPU: what vmm/ calls (P48-P54, P60-P64; DESIGN.md "Shadow MMU").
+ *
+ * Each vCPU has a struct shadow of its own; only the CPU that runs that vCPU, on its exit path, calls the
+ * functions below with it (except where said otherwise). They never touch hardware: they edit shadow page
+ * tables in memory and return what the hardware's TLB must forget.
+ *
+ *   guest MOV CR3/CR0/CR4/EFER ... -> shadow_set_paging()  -> new root + flush        coherency
+ *   guest INVLPG                   -> shadow_invlpg()      -> flush                   events
+ *   #PF exit                       -> shadow_fault()       -> verdict + flush
+ *   an emulated guest store        -> shadow_write_done()  -> patches to the consumers
+ *   it cannot be emulated          -> shadow_give_up()     -> the page loses its trace; resume, it will not
+ * exit again a page leaves the VM / turns read-only -> shadow_drop_frame() on every vCPU kicked by another
+ * vCPU         -> shadow_service_kicks()
+ *
+ * Every returned flush must be executed before this vCPU is entered again.
+ */
+#pragma once
+#include "arch/err.h"
+#include "arch/types.h"
+#include "mm/gwalk.h"
+#include "mm/p2m.h"
+#include "mm/rmap.h"
+#include "mm/trace.h"
+
+struct matrix; /* mm/matrix.h */
+
+/* What the TLB (and paging-structure caches) of this vCPU's VPID must forget. Widths are ordered: wider
+ * covers. */
+enum flush_width {
+    FLUSH_NONE,      /* nothing */
+    FLUSH_ADDRESS,   /* one linear address (INVVPID type 0) */
+    FLUSH_NONGLOBAL, /* all but global translations (INVVPID type 3, or 1 where that is missing) */
+    FLUSH_CONTEXT,   /* everything of this VPID (INVVPID type 1) */
+};
+
+struct flush {
+    enum flush_width width;
+    gva_t gva; /* FLUSH_ADDRESS */
+};
+
+#define FLUSH_NOTHING ((struct flush){FLUSH_NONE, {0}})
+#define FLUSH_ALL     ((struct flush){FLUSH_CONTEXT, {0}})
+
+/* Both together. Two different single addresses become FLUSH_CONTEXT. */
+struct flush flush_merge(struct flush a, struct flush b);
+
+/* What a consumer does with a patch whose primary changed again (P50, P51). */
+enum shadow_stale_policy {
+    SHADOW_STALE_REDERIVE,   /* derive again from the primary now */
+    SHADOW_STALE_INVALIDATE, /* clear the derived entry; a later access faults and fills */
+};
+
+struct shadow_stats {
+    u64 faults, fills, fills_extra; /* extra: neighbours filled along (splintered large pages) */
+    u64 guest_faults, mmio, traced_writes;
+    u64 events, invlpgs, root_switches, root_builds;
+    u64 patches_posted, patches_skipped, patches_applied, patches_invalidated, patches_rederived,
+        patches_unused;
+    u64 prefills, overflows, resyncs;
+    u64 traces_installed, traces_given_up, retraced, loose_syncs, loose_changed;
+    u64 kicks_sent, kicks_served;
+    u64 pages_made, pages_killed, pages_reclaimed, reclaims;
+    u64 protects, protect_scans, frames_dropped;
+    u32 pages_used, pages_total, pages_loose;
+};
+
+/* Shared by all vCPUs of a VM; constant after creation but for what the pointers lead to. */
+struct shadow_vm {
+    struct p2m *p2m;
+    struct trace_map *traces;
+    struct matrix *matrix; /* patch channels of this VM */
+    struct shadow *vcpu[TRACE_VCPUS_MAX];
+    u32 vcpus;
+    /* Makes the vCPUs in mask leave guest mode soon and call shadow_service_kicks(); does not wait. NULL if
+     * vcpus == 1. */
+    void (*kick)(void *context, u64 mask);
+    void *kick_context;
+};
+
+/* Tunables; SHADOW_TUNING_DEFAULT for the measured defaults. */
+struct shadow_tuning {
+    u16 prefill;      /* entries of a splintered large page filled at one fault: 1 .. 512, a power of two */
+    u16 flood_writes; /* traced writes to one leaf table without an event between before it goes loose; 0 =
+                         never */
+    u16 calm_events;  /* events without a change before a loose table is traced again; 0 = never */
+    u16 loose_max;    /* loose tables held at once; beyond it the oldest is dropped */
+    enum shadow_stale_policy stale;
+};
+#define SHADOW_TUNING_DEFAULT ((struct shadow_tuning){64, 3, 6, 64, SHADOW_STALE_REDERIVE})
+
+struct shadow_config {
+    struct shadow_vm *vm;
+    u32 vcpu;                /* this vCPU's index in the VM */
+    u8 maxphyaddr;           /* the guest's */
+    hpa_t frames;            /* contiguous zeroed page frames for shadow tables and the rmap */
+    u32 frame_count;         /* at least SHADOW_FRAMES_MIN */
+    hpa_t low_frame;         /* one zeroed frame below 4 GiB: PAE roots */
+    void *metadata;          /* shadow_metadata_size() bytes, zeroed, 64-byte aligned */
+    u64 hfn_base, hfn_count; /* range of host frames that can ever appear in the p2m */
+    struct shadow_tuning tuning;
+};
+
+#define SHADOW_FRAMES_MIN 24
+
+/* Suggested frame_count for a guest of that many bytes: ~1 % of it and a fixed minimum. */
+u32 shadow_frames_suggested(u64 guest_bytes);
+/* Needs vm-independent fields only: frame_count, hfn_count. */
+u64 shadow_metadata_size(const struct shadow_config *config);
+
+struct shadow_page;
+struct shadow_pae_root;
+
+#define SHADOW_FLOOD_SLOTS 32
+#define SHADOW_KICK_SLOTS  16
+
+struct shadow {
+    /* -- private to the CPU running this vCPU -- */
+    struct shadow_vm *vm;
+    struct paging_state paging; /* the guest's registers as last given to shadow_set_paging() */
+    hpa_t root;                 /* value for the hardware's CR3: 4-level root, or PAE root below 4 GiB */
+    u32 root_page;              /* its shadow page number (4-level), or PAE root slot */
+    u32 vcpu;
+    u32 role; /* role bits common to all tables of the present paging state */
+    u8 mode;  /* enum gwalk_mode */
+    u8 maxphyaddr;
+    bool pae_root;
+    bool tlb_stale;     /* some present entry was narrowed since the last context flush */
+    bool nonleaf_stale; /* the same for an entry that leads to a table */
+    u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (see shadow_fill.c)
+                         */
+    u64 clock;          /* stamps for LRU */
+    u64 event_number;
+    u32 event_guard;
+    struct flush owed; /* flush that internal steps of the current call made necessary at once */
+
+    u8 *frames;
+    u32 frame_count;
+    u32 free_page, free_count;
+    u32 *hash; /* heads: page number + 1 */
+    u32 hash_bits;
+    struct shadow_page *page;
+    struct shadow_pae_root *pae; /* metadata of the roots in low_frame */
+    u8 *low_frame;
+    u32 loose_head, loose_tail, loose_count; /* page number + 1 */
+    u32 stale_count;
+    u32 locked[GWALK_LEVELS + 1]; /* page numbers + 1 that the current operation stands on: not reclaimable */
+    struct rmap rmap;
+    struct {
+        u64 gfn, event;
+        u32 count;
+    } flood[SHADOW_FLOOD_SLOTS];
+    struct shadow_tuning tuning;
+    struct shadow_stats stats;
+
+    /* -- shared: requests of other vCPUs to write-protect a frame. gfn + 1; 0 = free. Writers: any vCPU (CAS
+     * from 0, release). Reader: this one (exchange, acquire). A full array sets kick_all. -- */
+    _Atomic u64 kick_gfn[SHADOW_KICK_SLOTS];
+    _Atomic bool kick_all;
+};
+
+/* Checks the configuration and makes an empty shadow for a guest with paging off. Registers itself in
+ * vm->vcpu[]. */
+enum err must_check shadow_init(struct shadow *sh, const struct shadow_config *config);
+
+/*
+ * The guest loaded CR3, or changed CR0, CR4, EFER or its PDPTEs: ps is the complete new state (under PAE
+ * paging with pdpte[] loaded by gwalk_load_pdptes()). A coherency event. Afterwards sh->root is what hardware
+ * CR3 must hold; hardware paging is 4-level if gwalk_mode_of(ps) == GWALK_LONG, else PAE (then the VMCS PDPTE
+ * fields are not used without EPT: the CPU reads them from sh->root at each entry). Also the call for INVPCID
+ * of all kinds and for task switches, with unchanged registers.
+ */
+struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps);
+
+/* CR4 bits SMEP and SMAP that hardware must have set: the guest's own while it pages, none while it does not.
+ */
+u64 shadow_hardware_cr4_mask(const struct paging_state *ps);
+
+/* INVLPG of a linear address (already canonical/segment checked). A coherency event. */
+struct flush shadow_invlpg(struct shadow *sh, gva_t gva);
+
+enum shadow_verdict {
+    SHADOW_RESUME,       /* the shadow was filled or was about to be right: run the instruction again */
+    SHADOW_GUEST_FAULT,  /* inject #PF with error, CR2 = gva */
+    SHADOW_TRACED_WRITE, /* emulate the store (to gpa); then shadow_write_done(), or shadow_give_up() if it
+                            cannot be */
+    SHADOW_MMIO,         /* emulate the access: gpa is not RAM */
+    SHADOW_EMPTY_PAGE,   /* the page at gpa is away; error is the #PF code to inject if that is the policy */
+    SHADOW_RO_PAGE,      /* a permitted guest write to a page the VM may only read; error likewise */
+};
+
+struct shadow_fault {
+    enum shadow_verdict verdict;
+    u32 error; /* GUEST_FAULT, EMPTY_PAGE, RO_PAGE */
+    gpa_t gpa; /* all but GUEST_FAULT */
+    struct flush flush;
+};
+
+/*
+ * #PF exit at gva with the hardware's error code. ac: RFLAGS.AC is set. implicit: supervisor access by the
+ * CPU itself at CPL 3 (descriptor tables, IDT delivery) shows as error code U=0 with CPL 3: pass cpl.
+ */
+struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u32 cpl, bool ac);
+
+/*
+ * length bytes at gpa were just written on behalf of this vCPU (emulation, or the VMM itself), any value.
+ * Posts one patch per entry touched to each interested consumer, the own channel included, and pre-fills the
+ * own shadow where entries became present. Cheap when the page is not traced. May cross pages.
+ */
+struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length);
+
+/*
+ * The store to gpa that shadow_fault() reported cannot be emulated. The page loses its trace for all vCPUs;
+ * after SHADOW_RESUME the instruction runs natively.
+ */
+struct flush shadow_give_up(struct shadow *sh, gpa_t gpa);
+
+/*
+ * Removes every mapping of a host frame from this vCPU's shadow (the p2m entry was changed before), and
+ * everything derived from it as a page table under gfn. read_only: writable mappings are made read-only
+ * instead, derived tables stay.
+ */
+struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool read_only);
+
+/* Serves other vCPUs' requests for write protection. Call after an exit caused by shadow_vm.kick (or at every
+ * exit: it is one load when there is none). */
+struct flush shadow_service_kicks(struct shadow *sh);
+
+/* Drops everything (VM reset, tests). */
+struct flush shadow_clear(struct shadow *sh);
+
+/* Counters now; the page counts are filled in. */
+struct shadow_stats shadow_stats_read(const struct shadow *sh);
