@@ -87,7 +87,7 @@ enum insn_op {
     INSN_SSE_MOV,  /* mem_size bytes of an XMM register; a load clears the rest of the register */
     INSN_SSE_LOW,  /* MOVLPS/MOVLPD: bits 63:0, the rest of the register stays */
     INSN_SSE_HIGH, /* MOVHPS/MOVHPD: bits 127:64, the rest of the register stays */
-    INSN_CLFLUSH,  /* also CLFLUSHOPT and CLWB */
+    INSN_CLFLUSH,  /* also CLFLUSHOPT */
 };
 
 enum insn_operand {
@@ -131,6 +131,7 @@ struct insn {
     u8 src;       /* enum insn_operand */
     u8 reg;       /* register number 0..15 */
     u8 cond;      /* SETcc, CMOVcc: condition 0..15 */
+    u8 src_seg;   /* MOVS: segment of the source at RSI, override applied */
     u8 rep;       /* enum insn_rep: the last of these prefixes; a repeat only for string instructions */
     bool high8;   /* reg means AH, CH, DH, BH (reg 0..3, bits 15:8) */
     bool lock;    /* LOCK prefix present (XCHG with memory locks without it) */

@@ -1,0 +1,555 @@
+/*
+ * decode.c - see decode.h. The opcode tables come from decode.def; the code here reads bytes in the order in
+ * which hardware does (SDM Vol. 2 chapter 2) and fills in the operands that the opcode's form calls for.
+ */
+#include "vmm/decode.h"
+
+/*
+ * Forms: where the operands are. All up to the last prefix are prefixes, all from the first ModRM form on
+ * are followed by a ModRM byte. Two flags may be added, see decode.def.
+ */
+enum form {
+    FORM_UNKNOWN,
+    FORM_SEG_ES, /* the six in the order of enum insn_segment */
+    FORM_SEG_CS,
+    FORM_SEG_SS,
+    FORM_SEG_DS,
+    FORM_SEG_FS,
+    FORM_SEG_GS,
+    FORM_OPERAND_SIZE,
+    FORM_ADDRESS_SIZE,
+    FORM_LOCK,
+    FORM_REPNE,
+    FORM_REP,
+    FORM_REX,
+    FORM_LAST_PREFIX = FORM_REX,
+    FORM_ESCAPE,
+    FORM_MOVBE, /* the 0F 38 map, of which only MOVBE is known */
+    FORM_PUSH_REG,
+    FORM_PUSH_IMM,
+    FORM_PUSH_IMM8,
+    FORM_PUSHF,
+    FORM_CALL,
+    FORM_MOFFS_LOAD,
+    FORM_MOFFS_STORE,
+    FORM_STRING,
+    FORM_GROUP, /* op is an enum group */
+    FORM_FIRST_MODRM = FORM_GROUP,
+    FORM_MR,
+    FORM_RM,
+    FORM_MI,
+    FORM_MI8,
+    FORM_M,
+    FORM_M1,
+    FORM_MCL,
+    FORM_EXTEND,
+    FORM_MOVSXD,
+    FORM_MOVNTI,
+    FORM_SETCC,
+    FORM_CMPXCHG8B,
+    FORM_CLFLUSH,
+    FORM_POP,
+    FORM_PUSH_RM,
+    FORM_CALL_RM,
+    FORM_SSE,
+    FORM_MASK = 63,
+    FORM_W = 64,
+    FORM_BYREG = 128,
+};
+_Static_assert((int)FORM_SSE < (int)FORM_MASK, "forms and flags share a byte");
+
+enum group { GROUP_8F, GROUP_C6, GROUP_F6, GROUP_FE, GROUP_FF, GROUP_AE, GROUP_BA, GROUP_C7, GROUP_COUNT };
+
+struct opcode {
+    u8 op;
+    u8 form;
+};
+
+#define W        FORM_W
+#define BYREG    FORM_BYREG
+#define MAP_SIZE 256
+
+static const struct opcode map_one[MAP_SIZE] = {
+#define ROW_ONE(first, last, op, form) [first... last] = {op, form},
+#define ROW_TWO(first, last, op, form)
+#define PREFIX(opcode, form)               ROW_ONE(opcode, opcode, INSN_NONE, FORM_##form)
+#define OPCODE(map, first, last, op, form) ROW_##map(first, last, INSN_##op, FORM_##form)
+#define GROUPED(map, first, last, group)   ROW_##map(first, last, GROUP_##group, FORM_GROUP)
+#include "vmm/decode.def"
+#undef ROW_ONE
+#undef ROW_TWO
+};
+
+static const struct opcode map_two[MAP_SIZE] = {
+#define ROW_ONE(first, last, op, form)
+#define ROW_TWO(first, last, op, form)     [first... last] = {op, form},
+#define OPCODE(map, first, last, op, form) ROW_##map(first, last, INSN_##op, FORM_##form)
+#define GROUPED(map, first, last, group)   ROW_##map(first, last, GROUP_##group, FORM_GROUP)
+#include "vmm/decode.def"
+#undef ROW_ONE
+#undef ROW_TWO
+};
+
+static const struct opcode groups[GROUP_COUNT][8] = {
+#define GROUP(group, reg, op, form) [GROUP_##group][reg] = {INSN_##op, FORM_##form},
+#include "vmm/decode.def"
+};
+
+enum sse_prefix { SSE_PREFIX_NONE, SSE_PREFIX_66, SSE_PREFIX_F3, SSE_PREFIX_F2 };
+enum sse_direction { SSE_LOAD, SSE_STORE };
+
+static const struct sse {
+    u8 opcode;
+    u8 prefix; /* enum sse_prefix */
+    u8 op;
+    u8 direction; /* enum sse_direction */
+    u8 size;
+    bool aligned;
+} sse_rows[] = {
+#define SSE(opcode, prefix, op, direction, bytes, aligned) \
+    {opcode, SSE_PREFIX_##prefix, INSN_##op, SSE_##direction, bytes, aligned},
+#include "vmm/decode.def"
+};
+
+#undef W
+#undef BYREG
+
+/* Instructions that accept LOCK, if their destination is memory (SDM Vol. 2A, LOCK). */
+static const u64 lockable = BIT(INSN_ADD) | BIT(INSN_OR) | BIT(INSN_ADC) | BIT(INSN_SBB) | BIT(INSN_AND) |
+                            BIT(INSN_SUB) | BIT(INSN_XOR) | BIT(INSN_NOT) | BIT(INSN_NEG) | BIT(INSN_INC) |
+                            BIT(INSN_DEC) | BIT(INSN_BTS) | BIT(INSN_BTR) | BIT(INSN_BTC) | BIT(INSN_XCHG) |
+                            BIT(INSN_XADD) | BIT(INSN_CMPXCHG) | BIT(INSN_CMPXCHG8B);
+/* Instructions whose op_size in 64-bit code is 8 without REX.W. */
+static const u64 stack_ops = BIT(INSN_PUSH) | BIT(INSN_PUSHF) | BIT(INSN_POP) | BIT(INSN_CALL);
+
+/* REX bits: SDM Vol. 2A section 2.2.1.2. ModRM and SIB fields: section 2.1.3. */
+enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
+enum { FIELD_MASK = 7, EXTENDED = 8, MOD_SHIFT = 6, REG_SHIFT = 3 };
+enum { MOD_DISP0, MOD_DISP8, MOD_DISP, MOD_REGISTER };
+enum { RM_SIB = 4, RM_DISP_ONLY = 5, RM16_DISP_ONLY = 6, SIB_NO_INDEX = 4 };
+enum { REG_AX, REG_CX, REG_DX, REG_BX, REG_SP, REG_BP, REG_SI, REG_DI };
+enum { HIGH8_FIRST = 4, CONDITION_MASK = 15, SEG_NONE = INSN_SEG_COUNT };
+
+struct decoder {
+    const u8 *bytes;
+    u32 at;
+    u32 limit;
+    enum err
+        exhausted; /* what it means when bytes run out: more are needed, or the instruction is too long */
+    u8 mode;
+    u8 opcode;
+    u8 rex;
+    bool rex_present;
+    bool operand_size;
+    bool address_size;
+    bool lock;
+    u8 rep;
+    u8 seg; /* enum insn_segment or SEG_NONE */
+};
+
+static inline bool fetch_byte(struct decoder *d, u8 *out)
+{
+    if (unlikely(d->at >= d->limit))
+        return false;
+    *out = d->bytes[d->at++];
+    return true;
+}
+
+/* Fetches size bytes, sign-extended. */
+static bool fetch_signed(struct decoder *d, unsigned size, u64 *out)
+{
+    u64 v = 0;
+    if (d->limit - d->at < size)
+        return false;
+    for (unsigned i = 0; i < size; i++)
+        v |= (u64)d->bytes[d->at + i] << (8 * i);
+    d->at += size;
+    unsigned unused_bits = 64 - 8 * size;
+    *out = size ? (u64)((s64)(v << unused_bits) >> unused_bits) : 0;
+    return true;
+}
+
+static void note_prefix(struct decoder *d, u8 form)
+{
+    switch (form) {
+    case FORM_OPERAND_SIZE: d->operand_size = true; break;
+    case FORM_ADDRESS_SIZE: d->address_size = true; break;
+    case FORM_LOCK: d->lock = true; break;
+    case FORM_REPNE: d->rep = INSN_REP_REPNE; break;
+    case FORM_REP: d->rep = INSN_REP_REP; break;
+    default:
+        /* SDM Vol. 1 section 3.3.7.1: 64-bit code ignores the other four overrides. */
+        if (d->mode != CPU_MODE_64 || form >= FORM_SEG_FS)
+            d->seg = form - FORM_SEG_ES + INSN_SEG_ES;
+        break;
+    }
+}
+
+/* Reads prefixes and opcode bytes. A REX counts only directly before the opcode (SDM Vol. 2A section 2.2.1).
+ */
+static enum err fetch_opcode(struct decoder *d, struct opcode *out)
+{
+    for (;;) {
+        if (!fetch_byte(d, &d->opcode))
+            return d->exhausted;
+        *out = map_one[d->opcode];
+        if (out->form > FORM_LAST_PREFIX)
+            break;
+        if (out->form == FORM_UNKNOWN)
+            return ERR_UNSUPPORTED;
+        d->rex_present = out->form == FORM_REX;
+        d->rex = d->rex_present ? d->opcode : 0;
+        if (!d->rex_present)
+            note_prefix(d, out->form);
+        else if (d->mode != CPU_MODE_64)
+            return ERR_UNSUPPORTED;
+    }
+    if (out->form == FORM_ESCAPE) {
+        if (!fetch_byte(d, &d->opcode))
+            return d->exhausted;
+        *out = map_two[d->opcode];
+    }
+    return out->form == FORM_UNKNOWN ? ERR_UNSUPPORTED : ERR_OK;
+}
+
+/* SDM Vol. 1 section 3.6: byte opcodes, REX.W, stack instructions of 64-bit code, then mode and prefix. */
+static unsigned operand_size(const struct decoder *d, struct opcode oc, u8 op)
+{
+    if ((oc.form & FORM_W) && !(d->opcode & 1))
+        return 1;
+    if (d->rex & REX_W)
+        return 8;
+    if (d->mode == CPU_MODE_64 && (BIT(op) & stack_ops))
+        return d->operand_size ? 2 : 8;
+    return (d->mode == CPU_MODE_16) != d->operand_size ? 2 : 4;
+}
+
+/* 16-bit addressing, SDM Vol. 2A table 2-1. */
+static bool fetch_address16(struct decoder *d, u8 modrm, struct insn_mem *mem)
+{
+    static const struct {
+        u8 base, index;
+    } rows[] = {
+        {REG_BX, REG_SI},      {REG_BX, REG_DI},      {REG_BP, REG_SI},      {REG_BP, REG_DI},
+        {REG_SI, INSN_NO_REG}, {REG_DI, INSN_NO_REG}, {REG_BP, INSN_NO_REG}, {REG_BX, INSN_NO_REG},
+    };
+    unsigned mod = modrm >> MOD_SHIFT;
+    unsigned rm = modrm & FIELD_MASK;
+    unsigned disp_size = mod == MOD_DISP8 ? 1 : mod == MOD_DISP ? 2 : 0;
+
+    mem->base = rows[rm].base;
+    mem->index = rows[rm].index;
+    if (mod == MOD_DISP0 && rm == RM16_DISP_ONLY) {
+        mem->base = INSN_NO_REG;
+        disp_size = 2;
+    }
+    mem->seg = mem->base == REG_BP ? INSN_SEG_SS : INSN_SEG_DS;
+    return fetch_signed(d, disp_size, &mem->disp);
+}
+
+/* 32- and 64-bit addressing, SDM Vol. 2A tables 2-2 and 2-3, section 2.2.1.6 for RIP-relative. */
+static bool fetch_address(struct decoder *d, u8 modrm, struct insn_mem *mem)
+{
+    unsigned mod = modrm >> MOD_SHIFT;
+    unsigned base = modrm & FIELD_MASK;
+    unsigned disp_size = mod == MOD_DISP8 ? 1 : mod == MOD_DISP ? 4 : 0;
+    bool has_sib = base == RM_SIB;
+
+    mem->index = INSN_NO_REG;
+    if (has_sib) {
+        u8 sib;
+        if (!fetch_byte(d, &sib))
+            return false;
+        base = sib & FIELD_MASK;
+        unsigned index = ((sib >> REG_SHIFT) & FIELD_MASK) | (d->rex & REX_X ? EXTENDED : 0);
+        if (index != SIB_NO_INDEX) {
+            mem->index = index;
+            mem->scale = sib >> MOD_SHIFT;
+        }
+    }
+    if (mod == MOD_DISP0 && base == RM_DISP_ONLY) {
+        mem->base = INSN_NO_REG;
+        mem->rip_relative = !has_sib && d->mode == CPU_MODE_64;
+        mem->seg = INSN_SEG_DS;
+        disp_size = 4;
+    } else {
+        mem->base = base | (d->rex & REX_B ? EXTENDED : 0);
+        mem->seg = mem->base == REG_SP || mem->base == REG_BP ? INSN_SEG_SS : INSN_SEG_DS;
+    }
+    return disp_size == 0 || fetch_signed(d, disp_size, &mem->disp);
+}
+
+static void set_reg(const struct decoder *d, struct insn *in, unsigned reg)
+{
+    in->reg = reg;
+    in->high8 = in->op_size == 1 && !d->rex_present && reg >= HIGH8_FIRST;
+    if (in->high8)
+        in->reg -= HIGH8_FIRST;
+}
+
+static bool fetch_imm(struct decoder *d, struct insn *in, unsigned size)
+{
+    in->src = INSN_OPERAND_IMM;
+    return fetch_signed(d, size, &in->imm);
+}
+
+static unsigned imm_size(const struct insn *in)
+{
+    return in->op_size == 8 ? 4 : in->op_size;
+}
+
+/* SSE moves: the mandatory prefix selects the row; F2 and F3 come before 66. */
+static bool find_sse(const struct decoder *d, struct insn *in)
+{
+    u8 prefix = d->rep == INSN_REP_REP     ? SSE_PREFIX_F3
+                : d->rep == INSN_REP_REPNE ? SSE_PREFIX_F2
+                : d->operand_size          ? SSE_PREFIX_66
+                                           : SSE_PREFIX_NONE;
+    for (size_t i = 0; i < ARRAY_SIZE(sse_rows); i++) {
+        const struct sse *row = &sse_rows[i];
+        if (row->opcode != d->opcode || row->prefix != prefix)
+            continue;
+        in->op = row->op;
+        in->op_size = 16;
+        in->mem_size = row->size ? row->size : d->rex & REX_W ? 8 : 4;
+        in->aligned = row->aligned;
+        in->dst = row->direction == SSE_LOAD ? INSN_OPERAND_XMM : INSN_OPERAND_MEM;
+        in->src = row->direction == SSE_LOAD ? INSN_OPERAND_MEM : INSN_OPERAND_XMM;
+        return true;
+    }
+    return false;
+}
+
+/* The forms with a ModRM memory operand that are rarer than MR, RM and MI. */
+static enum err fill_rare_form(struct decoder *d, u8 form, unsigned reg, struct insn *in)
+{
+    bool plain = !d->operand_size && d->rep == INSN_REP_NONE; /* no prefix that could be a mandatory one */
+
+    in->dst = INSN_OPERAND_MEM;
+    switch (form) {
+    case FORM_M:
+    case FORM_POP: break;
+    case FORM_M1:
+        in->src = INSN_OPERAND_IMM;
+        in->imm = 1;
+        break;
+    case FORM_MCL: in->src = INSN_OPERAND_CL; break;
+    case FORM_EXTEND:
+    case FORM_MOVSXD:
+        if (form == FORM_MOVSXD && (d->mode != CPU_MODE_64 || in->op_size == 2))
+            return ERR_UNSUPPORTED;
+        in->mem_size = form == FORM_MOVSXD ? 4 : 1 + (d->opcode & 1);
+        in->dst = INSN_OPERAND_REG;
+        in->src = INSN_OPERAND_MEM;
+        in->reg = reg;
+        break;
+    case FORM_MOVNTI:
+        if (!plain)
+            return ERR_UNSUPPORTED;
+        in->op_size = in->mem_size = d->rex & REX_W ? 8 : 4;
+        in->src = INSN_OPERAND_REG;
+        in->reg = reg;
+        break;
+    case FORM_SETCC: in->op_size = in->mem_size = 1; break;
+    case FORM_CMPXCHG8B:
+        in->op_size = d->rex & REX_W ? 8 : 4;
+        in->mem_size = 2 * in->op_size;
+        in->aligned = in->mem_size == 16;
+        break;
+    case FORM_CLFLUSH:
+        in->op_size = in->mem_size = 1;
+        return d->rep == INSN_REP_NONE ? ERR_OK : ERR_UNSUPPORTED;
+    case FORM_CALL_RM:
+        if (d->mode != CPU_MODE_64 || d->operand_size)
+            return ERR_UNSUPPORTED;
+        /* fall through */
+    case FORM_PUSH_RM:
+        in->dst = INSN_OPERAND_NONE;
+        in->src = INSN_OPERAND_MEM;
+        break;
+    case FORM_SSE: in->reg = reg; return find_sse(d, in) ? ERR_OK : ERR_UNSUPPORTED;
+    default: return ERR_UNSUPPORTED;
+    }
+    return ERR_OK;
+}
+
+static enum err decode_modrm(struct decoder *d, struct opcode oc, struct insn *in)
+{
+    u8 modrm;
+    if (!fetch_byte(d, &modrm))
+        return d->exhausted;
+    unsigned field = (modrm >> REG_SHIFT) & FIELD_MASK;
+    unsigned reg = field | (d->rex & REX_R ? EXTENDED : 0);
+
+    if ((oc.form & FORM_MASK) == FORM_GROUP)
+        oc = groups[oc.op][field];
+    u8 form = oc.form & FORM_MASK;
+    in->op = oc.op + (oc.form & FORM_BYREG ? field : 0);
+    in->op_size = operand_size(d, oc, in->op);
+    in->mem_size = in->op_size;
+    in->cond = d->opcode & CONDITION_MASK;
+
+    unsigned imm_bytes = 0;
+    switch (form) {
+    case FORM_MR:
+        in->dst = INSN_OPERAND_MEM;
+        in->src = INSN_OPERAND_REG;
+        set_reg(d, in, reg);
+        break;
+    case FORM_RM:
+        in->dst = INSN_OPERAND_REG;
+        in->src = INSN_OPERAND_MEM;
+        set_reg(d, in, reg);
+        break;
+    case FORM_MI:
+    case FORM_MI8:
+        in->dst = INSN_OPERAND_MEM;
+        imm_bytes = form == FORM_MI8 ? 1 : imm_size(in);
+        break;
+    default: {
+        enum err e = fill_rare_form(d, form, reg, in);
+        if (e != ERR_OK)
+            return e;
+    }
+    }
+
+    if (modrm >> MOD_SHIFT == MOD_REGISTER) {
+        /* No memory operand: cannot fault on one, except for what PUSH and CALL write to the stack. */
+        if (form != FORM_PUSH_RM && form != FORM_CALL_RM)
+            return ERR_UNSUPPORTED;
+        in->src = INSN_OPERAND_REG;
+        in->mem_size = 0;
+        in->reg = (modrm & FIELD_MASK) | (d->rex & REX_B ? EXTENDED : 0);
+    } else {
+        bool ok =
+            in->addr_size == 2 ? fetch_address16(d, modrm, &in->mem) : fetch_address(d, modrm, &in->mem);
+        if (!ok)
+            return d->exhausted;
+        if (d->seg != SEG_NONE)
+            in->mem.seg = d->seg;
+    }
+    in->mem.bit_offset = in->src == INSN_OPERAND_REG && in->op >= INSN_BT && in->op <= INSN_BTC;
+    if (imm_bytes && !fetch_imm(d, in, imm_bytes))
+        return d->exhausted;
+    return ERR_OK;
+}
+
+/* STOS, MOVS, LODS: implied registers, SDM Vol. 1 section 7.3.9. */
+static enum err fill_string(const struct decoder *d, struct insn *in)
+{
+    u8 source_seg = d->seg != SEG_NONE ? d->seg : INSN_SEG_DS;
+
+    if (d->rep == INSN_REP_REPNE)
+        return ERR_UNSUPPORTED; /* the SDM does not say what it does */
+    in->mem = (struct insn_mem){.base = REG_DI, .index = INSN_NO_REG, .seg = INSN_SEG_ES};
+    in->dst = INSN_OPERAND_MEM;
+    in->src = INSN_OPERAND_REG;
+    in->mem_size = in->op_size;
+    if (in->op == INSN_MOVS) {
+        in->src = INSN_OPERAND_MEM;
+        in->src_seg = source_seg;
+    } else if (in->op == INSN_LODS) {
+        in->mem.base = REG_SI;
+        in->mem.seg = source_seg;
+        in->dst = INSN_OPERAND_REG;
+        in->src = INSN_OPERAND_MEM;
+    }
+    return ERR_OK;
+}
+
+static enum err fill_moffs(struct decoder *d, u8 form, struct insn *in)
+{
+    in->mem = (struct insn_mem){.base = INSN_NO_REG, .index = INSN_NO_REG, .seg = INSN_SEG_DS};
+    if (d->seg != SEG_NONE)
+        in->mem.seg = d->seg;
+    in->mem_size = in->op_size;
+    in->dst = form == FORM_MOFFS_LOAD ? INSN_OPERAND_REG : INSN_OPERAND_MEM;
+    in->src = form == FORM_MOFFS_LOAD ? INSN_OPERAND_MEM : INSN_OPERAND_REG;
+    return fetch_signed(d, in->addr_size, &in->mem.disp) ? ERR_OK : d->exhausted;
+}
+
+/* MOVBE m, r and r, m: 0F 38 F0 and F1 (with F2 they are CRC32). */
+static enum err decode_movbe(struct decoder *d, struct insn *in)
+{
+    enum { MOVBE_LOAD = 0xF0, MOVBE_STORE = 0xF1 };
+
+    if (!fetch_byte(d, &d->opcode))
+        return d->exhausted;
+    if ((d->opcode != MOVBE_LOAD && d->opcode != MOVBE_STORE) || d->rep != INSN_REP_NONE)
+        return ERR_UNSUPPORTED;
+    struct opcode oc = {INSN_MOVBE, d->opcode == MOVBE_LOAD ? FORM_RM : FORM_MR};
+    return decode_modrm(d, oc, in);
+}
+
+/* The forms without a ModRM byte. */
+static enum err decode_implied(struct decoder *d, struct opcode oc, struct insn *in)
+{
+    u8 form = oc.form & FORM_MASK;
+
+    if (form == FORM_MOVBE)
+        return decode_movbe(d, in);
+    in->op = oc.op;
+    in->op_size = operand_size(d, oc, in->op);
+    switch (form) {
+    case FORM_PUSH_REG:
+        in->src = INSN_OPERAND_REG;
+        in->reg = (d->opcode & FIELD_MASK) | (d->rex & REX_B ? EXTENDED : 0);
+        return ERR_OK;
+    case FORM_PUSH_IMM: return fetch_imm(d, in, imm_size(in)) ? ERR_OK : d->exhausted;
+    case FORM_PUSH_IMM8: return fetch_imm(d, in, 1) ? ERR_OK : d->exhausted;
+    case FORM_PUSHF: return ERR_OK;
+    case FORM_CALL:
+        if (d->mode != CPU_MODE_64 || d->operand_size)
+            return ERR_UNSUPPORTED;
+        return fetch_imm(d, in, imm_size(in)) ? ERR_OK : d->exhausted;
+    case FORM_MOFFS_LOAD:
+    case FORM_MOFFS_STORE: return fill_moffs(d, form, in);
+    case FORM_STRING: return fill_string(d, in);
+    default: return ERR_UNSUPPORTED;
+    }
+}
+
+enum err decode_insn(const u8 *bytes, size_t n, enum cpu_mode mode, struct insn *out)
+{
+    struct decoder d = {
+        .bytes = bytes,
+        .limit = MIN(n, INSN_MAX_LENGTH),
+        .exhausted = n < INSN_MAX_LENGTH ? ERR_TRUNCATED : ERR_UNSUPPORTED,
+        .mode = mode,
+        .seg = SEG_NONE,
+    };
+    struct opcode oc;
+    enum err e = fetch_opcode(&d, &oc);
+    if (e != ERR_OK)
+        return e;
+
+    *out = (struct insn){.mode = mode, .lock = d.lock, .rep = d.rep};
+    out->addr_size = mode == CPU_MODE_64                       ? (d.address_size ? 4 : 8)
+                     : (mode == CPU_MODE_16) != d.address_size ? 2
+                                                               : 4;
+    e = (oc.form & FORM_MASK) >= FORM_FIRST_MODRM ? decode_modrm(&d, oc, out) : decode_implied(&d, oc, out);
+    if (e != ERR_OK)
+        return e;
+    if (d.lock && (!(BIT(out->op) & lockable) || out->dst != INSN_OPERAND_MEM))
+        return ERR_UNSUPPORTED;
+    out->length = d.at;
+    return ERR_OK;
+}
+
+bool insn_uses_rsp(const struct insn *insn)
+{
+    bool has_reg = insn->dst == INSN_OPERAND_REG || insn->src == INSN_OPERAND_REG;
+    return (BIT(insn->op) & stack_ops) != 0 || insn->mem.base == REG_SP ||
+           (has_reg && insn->reg == REG_SP && !insn->high8);
+}
+
+u32 insn_segments(const struct insn *insn)
+{
+    u32 mask = insn->mem_size ? BIT(insn->mem.seg) : 0;
+
+    if (insn->op == INSN_MOVS)
+        mask |= BIT(insn->src_seg);
+    if (BIT(insn->op) & stack_ops)
+        mask |= BIT(INSN_SEG_SS);
+    return insn->mode == CPU_MODE_64 ? mask & (BIT(INSN_SEG_FS) | BIT(INSN_SEG_GS)) : mask;
+}

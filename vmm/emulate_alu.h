@@ -1,0 +1,24 @@
+/* emulate_alu.h - the arithmetic of the emulated instructions: values and flags in, values and flags out. */
+#pragma once
+#include "vmm/decode.h"
+
+struct alu_result {
+    u64 value;  /* cut to the operand size */
+    u64 rflags; /* rflags given, with the status flags changed as the operation does */
+};
+
+/* All ones in the low size bytes; size is 1, 2, 4 or 8. */
+static inline u64 alu_mask(unsigned size)
+{
+    return ~0ull >> (64 - 8 * size);
+}
+
+/*
+ * Does INSN_ADD..INSN_BTC on size-byte operands: a is the destination, b the source, shift count or bit
+ * number. For CMP, TEST and BT value is not stored by the instruction. See emulate.h for flags that the SDM
+ * leaves undefined.
+ */
+struct alu_result alu_compute(enum insn_op op, unsigned size, u64 a, u64 b, u64 rflags);
+
+/* True if the condition (low four bits of Jcc, SETcc, CMOVcc opcodes; SDM Vol. 1 appendix B.1) holds. */
+bool alu_condition(unsigned cond, u64 rflags);
