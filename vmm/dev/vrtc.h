@@ -1,0 +1,24 @@
+/*
+ * vrtc.h - MC146818 clock and 128 bytes of CMOS memory at ports 0x70/0x71, IRQ 8.
+ * Callers hold the platform's device lock.
+ */
+#pragma once
+#include "arch/types.h"
+
+struct vrtc {
+    u64 hz;
+    u64 seconds; /* since 1970, UTC, at host TSC `tsc` */
+    u64 tsc;
+    u64 periodic_from;   /* periodic interrupts are counted from here */
+    u64 checked_seconds; /* alarm and update interrupts are given out up to this second */
+    u64 periodic_done;
+    u8 index;
+    u8 ram[128]; /* 0..9 and century are computed unless SET is on; A..D and memory live here */
+};
+
+void vrtc_reset(struct vrtc *r, u64 hz, u64 now, u64 seconds, u64 memory_bytes);
+u8 vrtc_read(struct vrtc *r, u64 now, u16 port); /* reading register C lowers IRQ 8 */
+void vrtc_write(struct vrtc *r, u64 now, u16 port, u8 value);
+u64 vrtc_deadline(const struct vrtc *r, u64 now);
+void vrtc_advance(struct vrtc *r, u64 now);
+bool vrtc_irq(const struct vrtc *r);
