@@ -16,7 +16,7 @@ struct cpu_fixup {
 };
 #define CPU_FIXUP(at, to)                                                                         \
     ".pushsection .fixups,\"a\",@progbits\n .balign 4\n .long " #at " - .\n .long " #to " - .\n " \
-                                                                                        ".popsection\n"
+    ".popsection\n"
 
 /* Descriptor-table register image, SDM Vol 3A 2.4 */
 struct packed_layout cpu_table_register {
@@ -160,6 +160,13 @@ static inline void cpu_copy_bytes(void *to, const void *from, size_t n)
 {
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
 }
+/* Copies n bytes, the last first. */
+static inline void cpu_copy_bytes_down(u8 *to, const u8 *from, size_t n)
+{
+    u8 *t = to + n - 1;
+    const u8 *f = from + n - 1;
+    __asm__ volatile("std\n rep movsb\n cld" : "+D"(t), "+S"(f), "+c"(n) : : "memory", "cc");
+}
 static inline void cpu_copy_quads(void *to, const void *from, size_t n)
 {
     __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
@@ -171,6 +178,13 @@ static inline void cpu_fill_bytes(void *to, u8 value, size_t n)
 static inline void cpu_fill_quads(void *to, u64 value, size_t n)
 {
     __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(value) : "memory");
+}
+
+/* Makes earlier stores visible before a WRMSR to the x2APIC or TSC-deadline registers, which are not
+ * serializing (SDM Vol 3A 10.12.3). */
+static inline void cpu_order_before_wrmsr(void)
+{
+    __asm__ volatile("mfence\n lfence" : : : "memory");
 }
 
 /* One access of exactly this width to device memory. */

@@ -10,13 +10,13 @@
 /* One line (the newline is added), prefixed "[patchbay] ". May be called on any CPU; lines never mix. */
 void log_line(const char *fmt, ...) printf_like(1, 2);
 
-/* Our own invariant is broken: says so with file-independent words, dumps this CPU, stops every CPU. Never returns.
- * No guest action may get here. */
+/* Our own invariant is broken: says so with file-independent words, dumps this CPU, stops every CPU. Never
+ * returns. No guest action may get here. */
 no_return void panic(const char *fmt, ...) printf_like(1, 2);
 
 /* A broken invariant of ours; compiled in always, so keep the condition cheap. */
-#define assert_invariant(cond)                                                                                        \
-    do {                                                                                                              \
-        if (unlikely(!(cond)))                                                                                        \
-            panic("%s:%d: broken invariant: %s", __FILE__, __LINE__, #cond);                                          \
+#define assert_invariant(cond)                                               \
+    do {                                                                     \
+        if (unlikely(!(cond)))                                               \
+            panic("%s:%d: broken invariant: %s", __FILE__, __LINE__, #cond); \
     } while (0)

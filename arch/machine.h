@@ -1,5 +1,5 @@
 /*
- * machine.h - the ends of a run. None of these returns.
+ * machine.h - the ends of a run.
  */
 #pragma once
 #include "arch/types.h"
@@ -16,3 +16,7 @@ no_return void machine_reset(void);
 
 /* This CPU halts for ever (NMIs do not wake it for good). */
 no_return void machine_stop_cpu(void);
+
+/* Stops all other CPUs for good: they halt in their NMI handler, out of the guest or out of our own code.
+ * Returns. */
+void machine_stop_others(void);

@@ -28,13 +28,13 @@ enum cpu_state {
 
 /* Private to its CPU after boot, but for the fields that say otherwise. */
 struct cpu {
-    struct cpu *self; /* at GS:0; offset known to assembly */
-    u64 stack_top;    /* of the main stack, 16-byte aligned; offset known to assembly */
-    u64 nmi_count; /* NMIs and cpu_run_nmi_handler() calls; offset known to assembly. Writer: own NMI handler
-                    */
-    u32 index;     /* 0..cpu_count()-1; 0 is the boot CPU. Never changes: others may read */
-    u32 apic_id;   /* never changes: others may read */
-    bool x2apic;   /* its local APIC is in x2APIC mode; private */
+    struct cpu *self;  /* at GS:0 */
+    u64 stack_top;     /* of the main stack, 16-byte aligned */
+    u64 nmi_count;     /* NMIs and cpu_run_nmi_handler() calls. Writer: own NMI handler
+                        */
+    u32 index;         /* 0..cpu_count()-1; 0 is the boot CPU. Never changes: others may read */
+    u32 apic_id;       /* never changes: others may read */
+    bool x2apic;       /* its local APIC is in x2APIC mode; private */
     _Atomic u32 state; /* enum cpu_state; writers: itself, and the boot CPU for MISSING. A release store of
                           ONLINE pairs with the boot CPU's acquire load */
     void *private;     /* vmm's own per-CPU block; set by vmm */
@@ -44,13 +44,8 @@ struct cpu {
 };
 _Static_assert(sizeof(struct cpu) <= PAGE_SIZE, "the last page of the per-CPU area");
 
-/* Offsets for nasm (arch/offsets.c proves them) */
-#define CPU_OFFSET_SELF      0
-#define CPU_OFFSET_STACK_TOP 8
-#define CPU_OFFSET_NMI_COUNT 16
-_Static_assert(offsetof(struct cpu, self) == CPU_OFFSET_SELF, "assembly");
-_Static_assert(offsetof(struct cpu, stack_top) == CPU_OFFSET_STACK_TOP, "assembly");
-_Static_assert(offsetof(struct cpu, nmi_count) == CPU_OFFSET_NMI_COUNT, "assembly");
+/* cpu_gs_self() of arch/cpu.h; nasm gets its offsets from arch/offsets.c. */
+_Static_assert(offsetof(struct cpu, self) == 0, "arch/cpu.h");
 
 static inline struct cpu *this_cpu(void)
 {

@@ -10,6 +10,8 @@
 #pragma once
 #include "arch/types.h"
 
+struct cpu;
+
 /* What the stubs push; arch/traps.asm has the order. */
 struct trap_frame {
     u64 gpr[16]; /* SDM numbering: 0 rax 1 rcx 2 rdx 3 rbx 4 (unused) 5 rbp 6 rsi 7 rdi 8..15 */
@@ -31,14 +33,21 @@ u64 traps_idt_base(void);
  * found work. One window for all CPUs; set before the first VM entry. The window must contain the check of
  * nmi_count and the VM entry.
  */
+struct nmi_window {
+    u64 start, end, resume_at;
+};
 void traps_set_nmi_window(const void *start, const void *end, const void *resume_at);
 
-/* From here on every CPU that takes an NMI (or runs cpu_run_nmi_handler()) halts for ever: panic and
- * machine_halt(). */
-void traps_request_stop(void);
+/* From here on every CPU but `survivor` that takes an NMI (or runs cpu_run_nmi_handler()) halts for ever: panic
+ * and machine_halt(). False if another CPU asked first. */
+bool traps_request_stop(const struct cpu *survivor);
 
 /* Called by the stubs. */
 void traps_handle(struct trap_frame *frame);
 
-/* The registers of a trap as a block of lines through log; also the machine's control registers. */
+/* The registers of a trap, the control registers and the likely return addresses on the stack, as log lines.
+ */
 void traps_dump(const struct trap_frame *frame);
+
+/* arch/log.c: panic() with the registers of a trap instead of the caller's; name is two letters. */
+no_return void panic_trap(const struct trap_frame *frame, const char *name);

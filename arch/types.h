@@ -38,9 +38,9 @@ typedef struct {
 #define PAGE_SIZE  4096ull
 #define PAGE_MASK  (PAGE_SIZE - 1)
 
-#define KIB        (1ull << 10)
-#define MIB        (1ull << 20)
-#define GIB        (1ull << 30)
+#define KIB (1ull << 10)
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
 
 static inline void *hpa_to_ptr(hpa_t a)
 {
@@ -59,10 +59,10 @@ static inline hpa_t ptr_to_hpa(const void *p)
 #define MAX(a, b)             ((a) > (b) ? (a) : (b))
 #define container_of(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
 
-#define must_check            __attribute__((warn_unused_result))
-#define no_return             __attribute__((noreturn))
-#define packed_layout         __attribute__((packed))
-#define aligned_to(n)         __attribute__((aligned(n)))
-#define printf_like(f, a)     __attribute__((format(printf, f, a)))
-#define likely(x)             __builtin_expect(!!(x), 1)
-#define unlikely(x)           __builtin_expect(!!(x), 0)
+#define must_check        __attribute__((warn_unused_result))
+#define no_return         __attribute__((noreturn))
+#define packed_layout     __attribute__((packed))
+#define aligned_to(n)     __attribute__((aligned(n)))
+#define printf_like(f, a) __attribute__((format(printf, f, a)))
+#define likely(x)         __builtin_expect(!!(x), 1)
+#define unlikely(x)       __builtin_expect(!!(x), 0)

@@ -1,0 +1,58 @@
+/* cpuid.c - features of the CPU that executes it, by the table cpuid.def. */
+#include "arch/cpuid.h"
+#include "arch/cpu.h"
+#include "arch/string.h"
+
+#define MAXPHYADDR_DEFAULT 36u /* SDM Vol 3A 4.1.4: without leaf 0x80000008, with PAE */
+#define BRAND_LEAVES       3u
+#define BRAND_LENGTH       48u
+
+static const struct cpuid_location locations[CPUID_FEATURE_COUNT] = {
+#define X(name, leaf, sub, reg, bit) [CPUID_FEATURE_##name] = {(leaf), (sub), CPUID_##reg, (bit)},
+#include "arch/cpuid.def"
+#undef X
+};
+
+struct cpuid_location cpuid_locate(enum cpuid_feature f)
+{
+    return locations[f];
+}
+
+static bool leaf_exists(u32 leaf)
+{
+    return leaf <= cpuid_read(leaf & CPUID_LEAF_EXT_MAX, 0).eax;
+}
+
+bool cpu_has(enum cpuid_feature f)
+{
+    struct cpuid_location l = locations[f];
+
+    if (!leaf_exists(l.leaf))
+        return false;
+    struct cpuid_regs r = cpuid_read(l.leaf, l.subleaf);
+    return cpuid_pick(&r, (enum cpuid_reg)l.reg) >> l.bit & 1;
+}
+
+u32 cpu_maxphyaddr(void)
+{
+    if (!leaf_exists(CPUID_LEAF_ADDRESS))
+        return MAXPHYADDR_DEFAULT;
+    u32 bits = cpuid_read(CPUID_LEAF_ADDRESS, 0).eax & 0xFF;
+    return MAX(bits, MAXPHYADDR_DEFAULT);
+}
+
+void cpu_brand(char text[49])
+{
+    size_t blanks = 0;
+
+    memset(text, 0, BRAND_LENGTH + 1);
+    if (!leaf_exists(CPUID_LEAF_BRAND + BRAND_LEAVES - 1))
+        return;
+    for (u32 i = 0; i < BRAND_LEAVES; i++) {
+        struct cpuid_regs r = cpuid_read(CPUID_LEAF_BRAND + i, 0);
+        memcpy(text + i * sizeof(r), &r, sizeof(r));
+    }
+    while (text[blanks] == ' ')
+        blanks++;
+    memmove(text, text + blanks, BRAND_LENGTH + 1 - blanks);
+}

@@ -1,0 +1,106 @@
+/* tsc.c - how fast the TSC runs. */
+#include "arch/tsc.h"
+#include "arch/apic.h"
+#include "arch/cpu.h"
+
+/* ACPI 4.8.3.3; Intel 8254 data sheet */
+#define PM_TIMER_HZ    3579545ull
+#define PM_TIMER_MASK  0xFFFFFFu
+#define PIT_HZ         1193182ull
+#define PIT_CHANNEL2   0x42
+#define PIT_COMMAND    0x43
+#define PIT_CH2_MODE0  0xB0 /* channel 2, low then high byte, interrupt on terminal count */
+#define PORT_B         0x61
+#define PORT_B_GATE2   0x01
+#define PORT_B_SPEAKER 0x02
+#define PORT_B_OUT2    0x20
+
+#define MEASURE_HZ  100ull /* one hundredth of a second */
+#define MAX_POLLS   3000000u
+#define ASSUMED_HZ  5000000000ull /* before calibration: waits become longer, never shorter */
+#define FALLBACK_HZ 1000000000ull
+#define TOLERANCE   50 /* 1/50 = 2 % */
+#define MHZ         1000000ull
+#define NS_PER_S    1000000000ull
+#define US_PER_S    1000000ull
+
+static u64 hz; /* written once */
+
+u64 tsc_hz(void)
+{
+    return hz;
+}
+
+u64 tsc_hz_from_cpuid(u32 max_leaf, const struct cpuid_regs *leaf15, const struct cpuid_regs *leaf16)
+{
+    /* SDM Vol 3B 18.7.3: TSC = crystal * EBX / EAX; the base frequency in MHz is next best */
+    if (max_leaf >= CPUID_LEAF_TSC && leaf15->eax && leaf15->ebx && leaf15->ecx)
+        return (u64)leaf15->ecx * leaf15->ebx / leaf15->eax;
+    if (max_leaf >= CPUID_LEAF_FREQUENCY && (leaf16->eax & 0xFFFF))
+        return (leaf16->eax & 0xFFFF) * MHZ;
+    return 0;
+}
+
+u64 tsc_ticks_to_ns(u64 ticks, u64 per_second)
+{
+    return ticks / per_second * NS_PER_S + ticks % per_second * NS_PER_S / per_second;
+}
+
+u64 tsc_ns_to_ticks(u64 ns, u64 per_second)
+{
+    return ns / NS_PER_S * per_second + ns % NS_PER_S * per_second / NS_PER_S;
+}
+
+void tsc_wait_us(u64 us)
+{
+    u64 start = tsc_read(), ticks = us * ((hz ? hz : ASSUMED_HZ) / 1000) / (US_PER_S / 1000) + 1;
+
+    while (tsc_read() - start < ticks)
+        cpu_pause();
+}
+
+/* Waits 1/MEASURE_HZ s; false if the clock does not move. */
+static bool wait_pm_timer(u16 port)
+{
+    u32 start = port_read32(port);
+
+    for (u32 i = 0; i < MAX_POLLS; i++)
+        if (((port_read32(port) - start) & PM_TIMER_MASK) >= PM_TIMER_HZ / MEASURE_HZ)
+            return true;
+    return false;
+}
+
+static bool wait_pit(void)
+{
+    u32 count = PIT_HZ / MEASURE_HZ;
+
+    port_write8(PORT_B, (u8)((port_read8(PORT_B) & ~PORT_B_SPEAKER) | PORT_B_GATE2));
+    port_write8(PIT_COMMAND, PIT_CH2_MODE0);
+    port_write8(PIT_CHANNEL2, (u8)count);
+    port_write8(PIT_CHANNEL2, (u8)(count >> 8));
+    for (u32 i = 0; i < MAX_POLLS; i++)
+        if (port_read8(PORT_B) & PORT_B_OUT2)
+            return true;
+    return false;
+}
+
+const char *tsc_calibrate(u16 pm_timer)
+{
+    u32 max_leaf = cpuid_read(CPUID_LEAF_MAX, 0).eax;
+    struct cpuid_regs leaf15 = cpuid_read(CPUID_LEAF_TSC, 0), leaf16 = cpuid_read(CPUID_LEAF_FREQUENCY, 0);
+    u64 stated = tsc_hz_from_cpuid(max_leaf, &leaf15, &leaf16), measured = 0;
+    const char *source = pm_timer ? "ACPI PM timer" : "PIT";
+
+    apic_timer_measure_start();
+    u64 start = tsc_read();
+    if (pm_timer ? wait_pm_timer(pm_timer) : wait_pit())
+        measured = (tsc_read() - start) * MEASURE_HZ;
+    apic_set_timer_hz(apic_timer_measure_read() * MEASURE_HZ);
+    if (stated &&
+        (!measured || (stated > measured ? stated - measured : measured - stated) < measured / TOLERANCE)) {
+        hz = stated;
+        return "CPUID";
+    }
+    hz = measured ? measured : FALLBACK_HZ;
+    return measured ? source : "a guess: no working clock found";
+}
