@@ -140,9 +140,9 @@ UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BINS := $(UNIT_SRCS:tests/unit/%.c=$(BUILD)/unit/%)
 UNIT_COMMON := $(wildcard tests/unit/host_log.c arch/err.c arch/format.c)
 
-$(BUILD)/unit.mk: $(UNIT_SRCS) tests/tools/unit_rules.awk Makefile
+$(BUILD)/unit.mk: $(UNIT_SRCS) $(UNIT_COMMON) tests/tools/unit_rules.awk Makefile
 	@mkdir -p $(@D)
-	@awk -f tests/tools/unit_rules.awk -v build=$(BUILD) -v common='$(UNIT_COMMON)' $(UNIT_SRCS) /dev/null > $@
+	@awk -f tests/tools/unit_rules.awk -v build=$(BUILD) -v common='$(UNIT_COMMON)' $(UNIT_SRCS) > $@
 ifneq ($(filter-out $(NO_DEPS_GOALS) $(BUILD_GOALS) $(RUN_GOALS),$(GOALS)),)
 include $(BUILD)/unit.mk
 endif

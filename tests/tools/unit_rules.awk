@@ -1,4 +1,5 @@
-# Writes the make rules of the unit tests from the first two lines of each (see Makefile).
+# Writes the make rules of the unit tests from the comments "links: ..." and "libs: ..." at the head of each
+# (see Makefile). A comment may go over several lines.
 function objects(list,    n, part, i, text) {
     n = split(list, part, " ")
     for (i = 1; i <= n; i++)
@@ -8,23 +9,33 @@ function objects(list,    n, part, i, text) {
         }
     return text
 }
-function inside(line, key) {
-    if (line !~ ("^/\\* *" key ":"))
+function inside(text, key) {
+    if (!match(text, "/\\* *" key ":"))
         return ""
-    sub("^/\\* *" key ": *", "", line)
-    sub(/ *\*\/.*/, "", line)
-    return line
+    text = substr(text, RSTART + RLENGTH)
+    sub(/\*\/.*/, "", text)
+    gsub(/ \* /, " ", text)
+    return text
 }
-FNR == 1 && FILENAME ~ /test_/ {
-    delete seen
-    name = FILENAME
+function rules(    name, target, libs) {
+    name = file
     sub(/.*\//, "", name)
     sub(/\.c$/, "", name)
     target = build "/unit/" name
-    print target ":" objects(FILENAME " " inside($0, "links") " " common)
-}
-FNR == 2 && FILENAME ~ /test_/ {
-    libs = inside($0, "libs")
+    delete seen
+    print target ":" objects(file " " inside(head, "links") " " common)
+    libs = inside(head, "libs")
     if (libs != "")
         print target ": UNIT_LIBS := " libs
+}
+FNR == 1 {
+    if (file ~ /test_/)
+        rules()
+    file = FILENAME
+    head = ""
+}
+FNR <= 8 { head = head $0 " " }
+END {
+    if (file ~ /test_/)
+        rules()
 }
