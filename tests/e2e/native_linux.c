@@ -1,6 +1,7 @@
 /*
- * native_linux.c - a UEFI application that starts \linux\vmlinuz by its own EFI stub, with the command line in
- * \linux\cmdline (ASCII, first line), and writes the time stamp counter to COM1 just before: "tsc kernel-entry: N".
+ * native_linux.c - a UEFI application that starts \linux\vmlinuz by its own EFI stub, with the command line
+ * in \linux\cmdline (ASCII, first line), and writes the time stamp counter to COM1 just before: "tsc
+ * kernel-entry: N".
  *
  * It is the measure for Linux under Patchbay: same kernel, same initramfs, same emulator, no hypervisor.
  */
@@ -96,7 +97,8 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
     status = read_cmdline(own->DeviceHandle, cmdline);
     if (EFI_ERROR(status))
         return fail("cannot read \\linux\\cmdline", status);
-    status = BS->LoadImage(FALSE, self, FileDevicePath(own->DeviceHandle, L"\\linux\\vmlinuz"), NULL, 0, &image);
+    status =
+        BS->LoadImage(FALSE, self, FileDevicePath(own->DeviceHandle, L"\\linux\\vmlinuz"), NULL, 0, &image);
     if (EFI_ERROR(status))
         return fail("cannot load \\linux\\vmlinuz", status);
     status = BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (void **)&kernel);

@@ -81,8 +81,8 @@ def build_efi(source, target, scratch):
     command('gcc', '-O2', '-Wall', '-std=gnu11', '-fpic', '-ffreestanding', '-fno-stack-protector', '-fshort-wchar',
             '-mno-red-zone', '-mgeneral-regs-only', '-maccumulate-outgoing-args', '-DGNU_EFI_USE_MS_ABI',
             '-I', GNU_EFI['include'], '-I', GNU_EFI['include'] + '/x86_64', '-c', source, '-o', f'{name}.o')
-    command('ld', '-nostdlib', '-znocombreloc', '-shared', '-Bsymbolic', '-T', GNU_EFI['script'], '-L', GNU_EFI['lib'],
-            GNU_EFI['crt0'], f'{name}.o', '-o', f'{name}.so', '-lefi', '-lgnuefi')
+    command('ld', '-nostdlib', '-znocombreloc', '-shared', '-Bsymbolic', '-T', GNU_EFI['script'],
+            '-L', GNU_EFI['lib'], GNU_EFI['crt0'], f'{name}.o', '-o', f'{name}.so', '-lefi', '-lgnuefi')
     sections = '.text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .rodata* .reloc'.split()
     command('objcopy', *(f'-j{s}' for s in sections), '--target=efi-app-x86_64', '--subsystem=10', f'{name}.so', target)
 
@@ -115,8 +115,8 @@ def _make(spec, mib, config, name):
         env = {**os.environ, 'LD_PRELOAD': str(new / 'bxsnap.so'), 'BXSNAP_DIR': 'snap'}
         server = socket.create_server(('127.0.0.1', 0))
         connect_com1(new / 'bochsrc', server)
-        run = bochs.Bochs(new, ['-f', 'bochsrc'], bochs.debugger_script(spec.cpus), server, env=env, timeout=TIMEOUT_S,
-                          on_com1=lambda data: None, on_e9=lambda data: None)
+        run = bochs.Bochs(new, ['-f', 'bochsrc'], bochs.debugger_script(spec.cpus), server, env=env,
+                          timeout=TIMEOUT_S, on_com1=lambda data: None, on_e9=lambda data: None)
         run.start()
         if run.wait() != 0 or not (new / 'snap/config').exists():
             raise ToolError(f'the snapshot could not be made: {run.why}\n' + run.report())
@@ -144,7 +144,8 @@ def restore(spec, saved, folder, esp, mib):
         if item.name == DEVICE_ORDER:
             continue
         if item.name == 'config':
-            (snap / 'config').write_text(re.sub(r'(?m)^(cpu:.*\bmodel=)\w+', rf'\g<1>{spec.model}', item.read_text()))
+            text = re.sub(r'(?m)^(cpu:.*\bmodel=)\w+', rf'\g<1>{spec.model}', item.read_text())
+            (snap / 'config').write_text(text)
         elif re.fullmatch(r'cpu\d+', item.name):
             # XCR0 still has its reset value, 1; a model without XSAVE must not be given one.
             (snap / item.name).write_text(re.sub(r'(?m)^ *XCR0 = 0x0*1\n', '', item.read_text()))
@@ -159,7 +160,7 @@ def restore(spec, saved, folder, esp, mib):
 def check_restored(saved, folder):
     """Raises when a run did not get back the devices that the snapshot was made with."""
     if device_order(folder) != (saved / DEVICE_ORDER).read_text().split():
-        raise ToolError('Bochs did not restore the same devices in the same order: nothing in this run is to be trusted')
+        raise ToolError('Bochs did not restore the same devices in the same order: nothing of this run is to be trusted')
 
 
 def remove_all():
