@@ -111,7 +111,7 @@ $(BUILD)/hv/%.asm.o: %.asm | $(GENERATED)
 	$(Q)$(NASM) -f elf64 -g -F dwarf -Wall -I. -I$(BUILD)/gen/ -MD $(@:.o=.d) -MP -MT $@ -o $@ $<
 
 EFI := $(BUILD)/BOOTX64.EFI
-EFI_SECTIONS := .text .sdata .data .dynamic .dynsym .rel .rela .rel.* .rela.* .rodata .rodata.* .reloc .hash .dynstr
+EFI_SECTIONS := .text .rodata .data .dynamic .dynsym .dynstr .rela .reloc
 $(BUILD)/patchbay.elf: $(HV_OBJS) linker.ld
 	$(call say,LD,$@)
 	$(Q)$(LD) -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic --no-undefined -T linker.ld \
