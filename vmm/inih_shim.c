@@ -91,11 +91,11 @@ char *fgets(char *restrict to, int size, FILE *restrict file)
 enum err config_parse_boot(const char *text, size_t size, struct config *config, struct config_report *report)
 {
     static const struct thread_block block = {.stack_guard = 0x7c3b00ff5ca1ab1e};
-    u64 before = rdmsr(MSR_IA32_FS_BASE);
+    u64 before = msr_read(MSR_IA32_FS_BASE);
     enum err e;
 
-    wrmsr(MSR_IA32_FS_BASE, (u64)(uintptr_t)&block);
+    msr_write(MSR_IA32_FS_BASE, (u64)(uintptr_t)&block);
     e = config_parse(text, size, config, report);
-    wrmsr(MSR_IA32_FS_BASE, before);
+    msr_write(MSR_IA32_FS_BASE, before);
     return e;
 }
