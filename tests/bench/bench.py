@@ -1,0 +1,106 @@
+#!/usr/bin/python3
+"""bench.py - runs the benchmark guest as the only VM under Bochs and writes build/bench.tsv.
+
+A tick is one emulated instruction and exits cost none, so both are reported. Exits per operation are those of the
+VM between two result lines, preparation included, less those by which the guest printed; the hypervisor says after
+each result line how many exits the VM has had: "[patchbay] bench vm bench: exits N".
+"""
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parents[1] / 'build'
+sys.path.insert(0, str(HERE.parent / 'tools'))
+from lab import machine
+from lab.disk import ToolError
+
+RESULT = re.compile(r'^\[bench\] (R (\S+)(?: n=(\d+))?(?: min=(\d+))?(?: med=(\d+))?(?: mean=(\d+))?(?: max=(\d+))?.*)$')
+EXITS = re.compile(r'^\[patchbay\] bench vm bench: exits (\d+)$')
+SPOKEN = re.compile(r'^\[bench\] (.*)$')
+DONE = 'END all-checks-passed'
+COLUMNS = ('case', 'ticks', 'exits_per_op', 'native', 'kvm_ept0', 'kvm_ept0_exits')
+
+
+def reference():
+    rows = [line.split('\t') for line in (HERE / 'reference.tsv').read_text().split('\n')
+            if line and not line.startswith('#')]
+    return {row[0]: dict(zip(rows[0], row)) for row in rows[1:]}
+
+
+def esp(folder):
+    shutil.copytree(BUILD / 'esp', folder, dirs_exist_ok=True)
+    target = folder / 'EFI/patchbay'
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(BUILD / 'bench/guest.bin', target / 'bench.bin')
+    shutil.copy(HERE / 'bench.ini', target / 'patchbay.ini')
+    return folder
+
+
+def parse(text):
+    """The result lines: {case: (ticks, samples, exits since the result line before or None)}."""
+    results, printed, before, last = {}, 0, None, None
+    for line in text.split('\n'):
+        if result := RESULT.match(line):
+            smallest = result[4] or result[6]
+            last = result[2]
+            results[last] = (int(smallest) if smallest else None, int(result[3] or 1), None)
+        if exits := EXITS.match(line):
+            now = int(exits[1])
+            if before is not None and last:
+                ticks, samples, _ = results[last]
+                results[last] = (ticks, samples, max(0, now - before - printed))
+            before, printed = now, 0
+        elif spoken := SPOKEN.match(line):
+            printed += len(spoken[1]) + 1           # one exit for each character
+    return results
+
+
+def table(results):
+    known = reference()
+    rows = []
+    for case, (ticks, samples, exits) in results.items():
+        there = known.get(case, {})
+        counted = exits is not None and there.get('kvm_ept0_exits') != '-'
+        per_op = f'{exits / (samples * int(there.get("per", 1))):.2f}' if counted else '-'
+        rows.append((case, 'n/a' if ticks is None else str(ticks), per_op, there.get('native', '-'),
+                     there.get('kvm_ept0', '-'), there.get('kvm_ept0_exits', '-')))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--model', default=machine.DEFAULT_MODEL)
+    parser.add_argument('--timeout', type=float, default=600)
+    args = parser.parse_args()
+    spec = machine.Spec(cpus=1, ips=machine.LINUX_IPS, model=args.model)
+    print(f'bench: Bochs, {args.model}, one CPU; takes a minute or so', flush=True)
+    with tempfile.TemporaryDirectory(prefix='patchbay-bench-') as scratch:
+        result = machine.run(esp(Path(scratch)), spec, timeout=args.timeout)
+    rows = table(parse(result.com1))
+    BUILD.mkdir(exist_ok=True)
+    with open(BUILD / 'bench.tsv', 'w') as out:
+        for row in (COLUMNS, *rows):
+            out.write('\t'.join(row) + '\n')
+    widths = [max(len(row[i]) for row in (COLUMNS, *rows)) for i in range(len(COLUMNS))]
+    for row in (COLUMNS, *rows):
+        print('  '.join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                        for i, (cell, width) in enumerate(zip(row, widths))))
+    complete = f'[bench] {DONE}' in result.com1
+    print(f'bench: {"every check in the guest passed" if complete else "the guest did not finish"}; '
+          f'written to build/bench.tsv')
+    if not complete or result.code:
+        print(result)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except (ToolError, OSError) as error:
+        sys.exit(f'bench: {error}')
