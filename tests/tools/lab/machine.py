@@ -47,6 +47,7 @@ class Spec:
 
 @dataclasses.dataclass
 class Result:
+    cpus: int           # of the machine
     code: int           # the guest's own, or one of bochs.EXIT_*
     why: str            # words for the code, if it is not the guest's own
     com1: str
@@ -198,7 +199,7 @@ class Machine:
         code = self.backend.wait()
         if self._saved and self.backend.version:
             snapshot.check_restored(self._saved, self.folder)
-        return Result(code, self.backend.why, self.com1, self.e9, self.backend.ticks, time.monotonic() - self.started,
+        return Result(self.spec.cpus, code, self.backend.why, self.com1, self.e9, self.backend.ticks, time.monotonic() - self.started,
                       self.backend.report() if code else '')
 
 

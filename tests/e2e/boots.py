@@ -1,0 +1,290 @@
+"""boots.py - the machines that the tests boot, each once, and what was typed at them.
+
+A Boot names the files on the EFI system partition, the machine, and a drive function that talks to it. The
+results are shared by all tests that look at that boot (conftest.py runs two at a time).
+"""
+import dataclasses
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Callable
+
+import pexpect
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / 'build'
+sys.path.insert(0, str(ROOT / 'tests/tools'))
+from lab import machine, snapshot
+from lab.machine import LINUX_IPS, Spec
+
+HASWELL, PENRYN, LYNNFIELD = 'corei7_haswell_4770', 'core2_penryn_t9600', 'corei5_lynnfield_750'
+
+
+@dataclasses.dataclass(frozen=True)
+class Boot:
+    name: str                                   # unique; the tests' ids
+    files: Callable[[Path], None]               # puts files on the system partition beside BOOTX64.EFI
+    spec: Spec
+    drive: Callable | None = None               # drive(machine, facts); None: the guests end by themselves
+    timeout: int = 120                          # host seconds, on an idle machine with two cores
+
+    def __str__(self):
+        return self.name
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a boot left behind."""
+    boot: Boot
+    result: machine.Result
+    facts: dict         # what drive() found out; 'error' if it did not come to its end
+
+    @property
+    def text(self):
+        return self.result.com1
+
+
+def run(boot):
+    """Boots once and returns the Outcome. Runs in a worker thread."""
+    with tempfile.TemporaryDirectory(prefix='patchbay-esp-') as scratch:
+        esp = Path(scratch)
+        shutil.copytree(BUILD / 'esp', esp, dirs_exist_ok=True)
+        (esp / 'EFI/patchbay').mkdir(parents=True, exist_ok=True)
+        boot.files(esp)
+        facts = {}
+        with machine.Machine(esp, boot.spec, timeout=boot.timeout) as running:
+            if boot.drive:
+                try:
+                    boot.drive(running, facts)
+                except pexpect.ExceptionPexpect as error:
+                    facts['error'] = f'{type(error).__name__} at {str(running.console.buffer)[-400:]!r}'
+                    running.backend.stop()
+            return Outcome(boot, running.wait(), facts)
+
+
+def write_ini(esp, text):
+    (esp / 'EFI/patchbay/patchbay.ini').write_text(text)
+
+
+def put(esp, name, source):
+    """Copies a file, or writes bytes, to EFI/patchbay/name."""
+    target = esp / 'EFI/patchbay' / name
+    if isinstance(source, bytes):
+        target.write_bytes(source)
+    else:
+        shutil.copy(source, target)
+
+
+# ---------------------------------------------------------------- the built-in demonstration
+
+def nothing(esp):
+    """No configuration file: the built-in demonstration."""
+
+
+DEMO_BOOTS = [Boot('demo-1cpu', nothing, Spec(cpus=1)),
+              Boot('demo-2cpus', nothing, Spec(cpus=2)),
+              Boot('demo-4cpus', nothing, Spec(cpus=4)),
+              Boot('demo-8cpus', nothing, Spec(cpus=8), timeout=240),
+              Boot('demo-penryn', nothing, Spec(cpus=2, model=PENRYN)),
+              Boot('demo-lynnfield', nothing, Spec(cpus=2, model=LYNNFIELD)),
+              Boot('demo-strict-msrs', nothing, Spec(cpus=2, strict_msrs=True)),
+              Boot('demo-cold', nothing, Spec(cpus=4, cold=True), timeout=240),
+              Boot('demo-cold-penryn', nothing, Spec(cpus=2, model=PENRYN, cold=True), timeout=240)]
+DEMO_2 = DEMO_BOOTS[1]
+
+# ---------------------------------------------------------------- a machine without VMX
+
+
+def drive_no_vmx(running, facts):
+    """Waits for the plain line, then takes a picture of the screen."""
+    running.console.expect(r'\[patchbay\] [^\n]*VMX[^\n]*\n', timeout=100)
+    running.console.expect([r'halted[^\n]*\n', pexpect.TIMEOUT, pexpect.EOF], timeout=5)
+    facts['screen'] = running.screenshot()
+    running.backend.stop()
+
+
+NO_VMX = Boot('no-vmx', nothing, Spec(kind='qemu-tcg', cpus=2), drive_no_vmx)
+
+# ---------------------------------------------------------------- configurations with errors
+
+BAD_INI = """[machine]
+exit = on
+memroy = 5
+
+[vm good]
+kernel = builtin:alpha
+memory = 16M
+
+[vm huge]
+kernel = builtin:beta
+memory = 60G
+
+[vm many]
+kernel = builtin:beta
+cpus = 77
+
+[vm missing]
+kernel = EFI/patchbay/nowhere.bin
+
+[vm good]
+kernel = builtin:beta
+
+[vm sized]
+kernel = builtin:beta
+memory = 12Q
+"""
+
+
+def line_of(text, part):
+    """The number of the line of text that has part."""
+    return next(number for number, line in enumerate(text.split('\n'), 1) if part in line)
+
+
+def bad_config(esp):
+    write_ini(esp, BAD_INI)
+
+
+def drive_config_errors(running, facts):
+    """Errors in the file's text may well mean that nothing runs at all: wait for the last of them."""
+    running.console.expect([r"12Q'[^\n]*\n", pexpect.EOF], timeout=60)
+    facts['ended'] = running.console.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=10) == 0
+    running.backend.stop()
+
+
+BAD_CONFIG = Boot('bad-config', bad_config, Spec(cpus=2), drive_config_errors)
+
+# ---------------------------------------------------------------- guest images that are not what they claim
+
+DEMO_VMS = """[machine]
+exit = on
+
+[vm alpha]
+kernel = builtin:alpha
+format = flat
+memory = 16M
+cmdline = peer=beta pages=1000
+
+[vm beta]
+kernel = builtin:beta
+format = flat
+memory = 16M
+cmdline = peer=alpha pages=1000
+
+[channel alpha beta]
+modes = message, share-ro, donate
+depth = 16
+"""
+BAD_IMAGES = {
+    'cut': ('linux', 'memory = 64M'),        # a kernel that ends in the middle
+    'text': ('elf', 'memory = 16M'),         # a text file
+    'bare': ('multiboot', 'memory = 16M'),   # no multiboot header
+    'large': ('flat', 'memory = 4M'),        # larger than the VM's memory
+    'torn': ('elf', 'memory = 16M'),         # program headers behind the end of the file
+}
+
+
+def bad_images(esp):
+    """One VM for each bad image, and the demonstration, which is to run all the same."""
+    kernel = (BUILD / 'linux/vmlinuz').read_bytes()
+    put(esp, 'cut.bin', kernel[:200000])
+    put(esp, 'text.bin', b'This is no program.\n' * 100)
+    put(esp, 'bare.bin', bytes(20000))
+    put(esp, 'large.bin', bytes(6 << 20))
+    put(esp, 'torn.bin', (BUILD / 'bench/guest.elf').read_bytes()[:100])
+    write_ini(esp, DEMO_VMS + ''.join(
+        f'\n[vm {name}]\nkernel = EFI/patchbay/{name}.bin\nformat = {kind}\n{more}\n'
+        for name, (kind, more) in BAD_IMAGES.items()))
+
+
+BAD_IMAGE = Boot('bad-images', bad_images, Spec(cpus=2))
+
+# ---------------------------------------------------------------- the benchmark guest, whose every read is checked
+
+
+def bench_guest(esp):
+    put(esp, 'bench.bin', BUILD / 'bench/guest.bin')
+    shutil.copy(ROOT / 'tests/bench/bench.ini', esp / 'EFI/patchbay/patchbay.ini')
+
+
+BENCH_BOOTS = [Boot('bench-haswell', bench_guest, Spec(cpus=1, ips=LINUX_IPS), timeout=400),
+               Boot('bench-penryn', bench_guest, Spec(cpus=1, ips=LINUX_IPS, model=PENRYN), timeout=400)]
+
+# ---------------------------------------------------------------- Linux beside the demonstration
+
+CMDLINE = 'console=ttyS0 quiet nokaslr mitigations=off tsc=reliable clearcpuid=rdrand'
+LINUX_INI = DEMO_VMS.replace('exit = on', 'exit = on\nkeyboard = linux').replace('pages=1000', 'pages=20000') + f"""
+[vm linux]
+kernel = EFI/patchbay/vmlinuz
+initrd = EFI/patchbay/initrd
+format = linux
+memory = 256M
+cmdline = {CMDLINE}
+"""
+# What is typed at the shell, under which name its output is kept.
+COMMANDS = {
+    'uname': 'uname -a',
+    'cpuinfo': 'cat /proc/cpuinfo',
+    'meminfo': 'head -n 3 /proc/meminfo',
+    'interrupts': 'cat /proc/interrupts',
+    'forks': 'forks 200',
+    'dd': 'dd if=/known of=/tmp/copy bs=4096 2>&1',
+    'sha256sum': 'sha256sum /tmp/copy',
+    'clock': 'date +%s; sleep 1; date +%s',
+    'dmesg': 'dmesg',
+}
+
+
+def linux_files(esp):
+    put(esp, 'vmlinuz', BUILD / 'linux/vmlinuz')
+    put(esp, 'initrd', BUILD / 'linux/initrd')
+    write_ini(esp, LINUX_INI)
+
+
+def at_shell(running, command, timeout=120):
+    """Types one command at the guest's shell; returns the lines that it printed, without the VM's prefix."""
+    running.console.send(f'{command}; echo "--$?--end"\n')
+    running.console.expect(r'\[linux\] --(\d+)--end[^\n]*\n', timeout=timeout)
+    lines = [line[len('[linux] '):] for line in running.console.before.split('\n') if line.startswith('[linux] ')]
+    status = int(running.console.match[1])
+    return status, '\n'.join(line for line in lines if '--$?--end' not in line)
+
+
+def drive_linux(running, facts):
+    console = running.console
+    console.expect(r'tsc shell-ready: (\d+)\n', timeout=400)
+    facts['shell_ready'] = int(console.match[1])
+    console.expect('linux# ', timeout=60)
+    for name, command in COMMANDS.items():
+        facts[name] = at_shell(running, command)
+    console.send('poweroff\n')
+    console.expect(pexpect.EOF, timeout=300)        # the demonstration VMs end too, some time
+
+
+def linux_boot(name, model, timeout=600):
+    return Boot(name, linux_files, Spec(cpus=3, ips=LINUX_IPS, model=model), drive_linux, timeout)
+
+
+LINUX_BOOTS = [linux_boot('linux-haswell', HASWELL), linux_boot('linux-penryn', PENRYN)]
+
+
+def native_files(esp):
+    """The same kernel, initramfs and command line, started by the firmware itself."""
+    snapshot.build_efi(ROOT / 'tests/e2e/native_linux.c', esp / 'EFI/BOOT/BOOTX64.EFI', esp)
+    for left in esp.glob('native_linux.*'):
+        left.unlink()
+    (esp / 'linux').mkdir()
+    for name in ('vmlinuz', 'initrd'):
+        shutil.copy(BUILD / 'linux' / name, esp / 'linux')
+    (esp / 'linux/cmdline').write_text(f'initrd=\\linux\\initrd {CMDLINE}\n')
+
+
+def drive_native(running, facts):
+    running.console.expect(r'tsc kernel-entry: (\d+)\n', timeout=60)
+    entered = int(running.console.match[1])
+    running.console.expect(r'tsc shell-ready: (\d+)\n', timeout=400)
+    facts['ticks'] = int(running.console.match[1]) - entered
+    running.backend.stop()
+
+
+NATIVE_LINUX = Boot('linux-native', native_files, Spec(cpus=1, ips=LINUX_IPS), drive_native, 400)
