@@ -9,6 +9,7 @@ void offsets(void)
 {
     OFFSET(CPU_SELF, offsetof(struct cpu, self));
     OFFSET(CPU_STACK_TOP, offsetof(struct cpu, stack_top));
+    OFFSET(CPU_APIC_ID, offsetof(struct cpu, apic_id));
     OFFSET(CPU_NMI_COUNT, offsetof(struct cpu, nmi_count));
     OFFSET(CPU_STATE, offsetof(struct cpu, state));
     OFFSET(CPU_STATE_STOPPED, CPU_STOPPED);
