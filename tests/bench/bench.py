@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE.parent / 'tools'))
 from lab import machine
 from lab.disk import ToolError
 
-RESULT = re.compile(r'^\[bench\] (R (\S+)(?: n=(\d+))?(?: min=(\d+))?(?: med=(\d+))?(?: mean=(\d+))?(?: max=(\d+))?.*)$')
+RESULT = re.compile(r'^\[bench\] (R (\S+)(?: n=(\d+))?(?: min=(\d+))?(?: med=(\d+))?(?: mean=(\d+))?.*)$')
 EXITS = re.compile(r'^\[patchbay\] bench vm bench: exits (\d+)$')
 SPOKEN = re.compile(r'^\[bench\] (.*)$')
 DONE = 'END all-checks-passed'

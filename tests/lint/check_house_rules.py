@@ -9,7 +9,8 @@ CONDITIONAL = re.compile(r'^\s*#\s*(?:ifdef|ifndef|if|elif)\b')
 VOLATILE = re.compile(r'\bvolatile\b')
 FENCE = re.compile(r'\batomic_(?:thread|signal)_fence\b|\b__sync_synchronize\b')
 HEX = re.compile(r'\b0[xX][0-9a-fA-F]{2,}[uUlL]*\b')
-MARKER = re.compile(r'\b(?:TODO|FIXME|XXX|HACK)\b|\bnot (?:yet )?implemented\b|\bstubbed\b|\bdummy implementation\b', re.I)
+MARKER = re.compile(r'\b(?:TODO|FIXME|XXX|HACK)\b|'
+                    r'\bnot (?:yet )?implemented\b|\bstubbed\b|\bdummy implementation\b', re.I)
 SLEEP = re.compile(r'\b(?:time\.sleep|usleep|nanosleep|sleep)\s*\(')
 # Numbers that are clearer bare: all-ones and low-bits masks of a width, and ASCII.
 PLAIN_HEX = re.compile(r'0[xX](?:7?[fF]+|00|20)[uUlL]*$')

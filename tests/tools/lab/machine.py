@@ -199,8 +199,8 @@ class Machine:
         code = self.backend.wait()
         if self._saved and self.backend.version:
             snapshot.check_restored(self._saved, self.folder)
-        return Result(self.spec.cpus, code, self.backend.why, self.com1, self.e9, self.backend.ticks, time.monotonic() - self.started,
-                      self.backend.report() if code else '')
+        return Result(self.spec.cpus, code, self.backend.why, self.com1, self.e9, self.backend.ticks,
+                      time.monotonic() - self.started, self.backend.report() if code else '')
 
 
 def run(esp, spec, **options):

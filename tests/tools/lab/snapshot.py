@@ -160,7 +160,7 @@ def restore(spec, saved, folder, esp, mib):
 def check_restored(saved, folder):
     """Raises when a run did not get back the devices that the snapshot was made with."""
     if device_order(folder) != (saved / DEVICE_ORDER).read_text().split():
-        raise ToolError('Bochs did not restore the same devices in the same order: nothing of this run is to be trusted')
+        raise ToolError('Bochs did not restore the same devices in the same order: do not trust this run')
 
 
 def remove_all():
