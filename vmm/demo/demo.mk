@@ -2,7 +2,7 @@
 # GUEST_LIB_OBJS is what the 64-bit guests of tests/guests/ are linked with, too.
 
 comma := ,
-GUEST_OBJ_CFLAGS := $(filter-out -nostdlib -static -Wl$(comma)%,$(GUEST_CFLAGS))
+GUEST_OBJ_CFLAGS := $(filter-out -O2 -nostdlib -static -Wl$(comma)%,$(GUEST_CFLAGS)) -Os
 GUEST_LIB_OBJS   := $(addprefix $(BUILD)/guest/,vmm/demo/guest_start.o vmm/demo/guest_lib.o vmm/demo/guest_trap.o \
                     vmm/demo/guest_paging.o vmm/demo/guest_talk.o arch/format.o arch/string.o)
 GUEST_LINK       := -nostdlib -static --build-id=none -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments
