@@ -48,6 +48,7 @@ struct gwalk {
     u8 top;     /* level of the first table read: 4 long, 2 PAE and 32-bit, 0 unpaged */
     u8 level;   /* level of the leaf (1 = 4K, 2 = 2M/4M, 3 = 1G; 0 unpaged), or of the entry that faulted;
                    3 with mode PAE: the PDPTE was not present */
+    u8 no_ad;   /* bit per level: the table is in read-only RAM, A/D in entry[] is pretended */
     u8 shift;   /* log2 of the page size: 12, 21, 22, 30 */
     /* [level]: address and value of each entry used, levels top .. level. After GWALK_SET_AD with A/D in it.
      */

@@ -39,7 +39,6 @@ struct rmap {
     u8 *frames;                      /* base of the frame pool the indexes refer to */
     u32 (*get_frame)(void *context); /* a zeroed frame's index, or RMAP_NO_FRAME */
     void *context;
-    bool lossy; /* a chunk could not be had: any frame may have unrecorded mappings */
 };
 
 #define RMAP_NO_FRAME 0xffffffffu
@@ -49,8 +48,8 @@ u64 rmap_metadata_size(u64 hfn_count);
 void rmap_init(struct rmap *r, u64 hfn_base, u64 hfn_count, void *metadata, void *frames,
                u32 (*get_frame)(void *), void *context);
 
-/* hfn outside the range is not recorded (and makes the rmap lossy). */
-void rmap_add(struct rmap *r, u64 hfn, rmap_location at);
+/* False: hfn is out of range, or no frame could be had for its chunk. Then the entry must not be made. */
+bool must_check rmap_add(struct rmap *r, u64 hfn, rmap_location at);
 void rmap_remove(struct rmap *r, u64 hfn, rmap_location at);
 
 /*

@@ -8,10 +8,10 @@
  *   guest MOV CR3/CR0/CR4/EFER ... -> shadow_set_paging()  -> new root + flush        coherency
  *   guest INVLPG                   -> shadow_invlpg()      -> flush                   events
  *   #PF exit                       -> shadow_fault()       -> verdict + flush
- *   an emulated guest store        -> shadow_write_done()  -> patches to the consumers
- *   it cannot be emulated          -> shadow_give_up()     -> the page loses its trace; resume, it will not
- * exit again a page leaves the VM / turns read-only -> shadow_drop_frame() on every vCPU kicked by another
- * vCPU         -> shadow_service_kicks()
+ *   an emulated guest store        -> shadow_write_begin(), the store, shadow_write_done()  -> patches to the
+ * consumers it cannot be emulated          -> shadow_give_up()     -> the page loses its trace; resume, it
+ * will not exit again a page leaves the VM / turns read-only -> shadow_drop_frame() on every vCPU kicked by
+ * another vCPU         -> shadow_service_kicks()
  *
  * Every returned flush must be executed before this vCPU is entered again.
  */
@@ -101,7 +101,7 @@ struct shadow_config {
     struct shadow_tuning tuning;
 };
 
-#define SHADOW_FRAMES_MIN 24
+#define SHADOW_FRAMES_MIN 32
 
 /* Suggested frame_count for a guest of that many bytes: ~1 % of it and a fixed minimum. */
 u32 shadow_frames_suggested(u64 guest_bytes);
@@ -111,8 +111,9 @@ u64 shadow_metadata_size(const struct shadow_config *config);
 struct shadow_page;
 struct shadow_pae_root;
 
-#define SHADOW_FLOOD_SLOTS 32
-#define SHADOW_KICK_SLOTS  16
+#define SHADOW_FLOOD_SLOTS   32
+#define SHADOW_KICK_SLOTS    16
+#define SHADOW_WRITING_SLOTS 2
 
 struct shadow {
     /* -- private to the CPU running this vCPU -- */
@@ -121,32 +122,31 @@ struct shadow {
     hpa_t root;                 /* value for the hardware's CR3: 4-level root, or PAE root below 4 GiB */
     u32 root_page;              /* its shadow page number (4-level), or PAE root slot */
     u32 vcpu;
-    u32 role; /* role bits common to all tables of the present paging state */
+    u32 role; /* role bits common to all tables of the present paging state (shadow_internal.h) */
     u8 mode;  /* enum gwalk_mode */
     u8 maxphyaddr;
     bool pae_root;
     bool tlb_stale;     /* some present entry was narrowed since the last context flush */
     bool nonleaf_stale; /* the same for an entry that leads to a table */
-    u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (see shadow_fill.c)
-                         */
-    u64 clock;          /* stamps for LRU */
+    u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     u64 event_number;
-    u32 event_guard;
     struct flush owed; /* flush that internal steps of the current call made necessary at once */
 
     u8 *frames;
+    u64 frames_hpa;
     u32 frame_count;
-    u32 free_page, free_count;
-    u32 *hash; /* heads: page number + 1 */
-    u32 hash_bits;
-    struct shadow_page *page;
-    struct shadow_pae_root *pae; /* metadata of the roots in low_frame */
-    u8 *low_frame;
+    u32 free_frame, free_count; /* list through the free frames' metadata: number + 1 */
+    u32 rmap_frames;            /* frames the rmap has taken */
+    u32 stale_count;            /* pages killed whose frames may still be linked to */
+    u32 clock_hand;             /* reclaim goes on here */
+    u32 *hash;                  /* heads: page number + 1 */
+    u32 hash_shift;
+    struct shadow_page *page;    /* metadata of each frame */
+    struct shadow_pae_root *pae; /* metadata of each root in low_frame */
+    u64 *low_frame;
     u32 loose_head, loose_tail, loose_count; /* page number + 1 */
-    u32 stale_count;
-    u32 locked[GWALK_LEVELS + 1]; /* page numbers + 1 that the current operation stands on: not reclaimable */
     struct rmap rmap;
-    struct {
+    struct shadow_flood {
         u64 gfn, event;
         u32 count;
     } flood[SHADOW_FLOOD_SLOTS];
@@ -157,6 +157,10 @@ struct shadow {
      * from 0, release). Reader: this one (exchange, acquire). A full array sets kick_all. -- */
     _Atomic u64 kick_gfn[SHADOW_KICK_SLOTS];
     _Atomic bool kick_all;
+    /* -- shared: the tables this vCPU is storing to between shadow_write_begin() and shadow_write_done(), gfn
+     * + 1; 0 = none. Writer: this vCPU. Readers: the others at their events (seq_cst against the store to the
+     * table): the store may be visible before its patch is, so they read such a table again. -- */
+    _Atomic u64 writing[SHADOW_WRITING_SLOTS];
 };
 
 /* Checks the configuration and makes an empty shadow for a guest with paging off. Registers itself in
@@ -197,10 +201,19 @@ struct shadow_fault {
 };
 
 /*
- * #PF exit at gva with the hardware's error code. ac: RFLAGS.AC is set. implicit: supervisor access by the
- * CPU itself at CPL 3 (descriptor tables, IDT delivery) shows as error code U=0 with CPL 3: pass cpl.
+ * #PF exit at gva with the hardware's error code. ac: RFLAGS.AC is set. cpl: at 3 an error
+ * code with U=0 is an access by the CPU itself (descriptor tables, event delivery), to which SMAP always
+ * applies.
  */
 struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u32 cpl, bool ac);
+
+/*
+ * An emulated store of length bytes (at most one page crossing) to gpa follows. Needed before every store to
+ * guest memory on behalf of this vCPU that may hit a page table; shadow_write_done() ends it.
+ * SHADOW_TRACED_WRITE has done it already for its gpa. Nothing is owed if the store does not happen after
+ * all: the next begin or done takes its place.
+ */
+void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length);
 
 /*
  * length bytes at gpa were just written on behalf of this vCPU (emulation, or the VMM itself), any value.
@@ -217,8 +230,8 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa);
 
 /*
  * Removes every mapping of a host frame from this vCPU's shadow (the p2m entry was changed before), and
- * everything derived from it as a page table under gfn. read_only: writable mappings are made read-only
- * instead, derived tables stay.
+ * everything derived from gfn as a page table. read_only: writable mappings are made read-only instead of
+ * removed.
  */
 struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool read_only);
 

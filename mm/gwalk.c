@@ -1,0 +1,294 @@
+/*
+ * gwalk.c - the guest page-table walk, SDM Vol 3A chapter 4.
+ *
+ *   linear address, 4-level:   47      39 38      30 29      21 20      12 11      0
+ *                             +----------+----------+----------+----------+---------+
+ *                             | PML4 (4) | PDPT (3) |  PD (2)  |  PT (1)  | offset  |
+ *   PAE:                                   31:30 PDPTE register, then levels 2 and 1 as above
+ *   32-bit:                                31:22 PD (2), 21:12 PT (1), 4-byte entries
+ */
+#include "mm/gwalk.h"
+#include "arch/regs.h"
+
+#define ENTRY_BITS      9
+#define ENTRY_BITS_32   10
+#define SHIFT_4M        22
+#define SHIFT_1G        30
+#define LARGE_2M_MASK   0x1fe000ull   /* 20:13 reserved in a 2M entry */
+#define LARGE_1G_MASK   0x3fffe000ull /* 29:13 reserved in a 1G entry */
+#define PDPTE_RESERVED  0x1e6ull      /* 2:1 and 8:5 of a PAE PDPTE */
+#define PSE36_BITS      0x1fe000u     /* 20:13 of a 4M PDE: address bits 39:32 */
+#define PSE36_SHIFT     (32 - 13)
+#define PSE36_TOP       40
+#define ADDR_BITS_TOP   52
+#define SHIFT_OF(level) ((u8)(PAGE_SHIFT + ENTRY_BITS * ((level)-1)))
+
+enum gwalk_mode gwalk_mode_of(const struct paging_state *ps)
+{
+    if (!(ps->cr0 & CR0_PG))
+        return GWALK_UNPAGED;
+    if (ps->efer & EFER_LMA)
+        return GWALK_LONG;
+    return ps->cr4 & CR4_PAE ? GWALK_PAE : GWALK_32BIT;
+}
+
+u64 gwalk_reserved_bits(enum gwalk_mode mode, bool nxe, u8 maxphyaddr, u8 level, bool large)
+{
+    u64 bits = (BIT(mode == GWALK_PAE ? 63 : ADDR_BITS_TOP) - 1) & ~(BIT(maxphyaddr) - 1);
+
+    if (!nxe)
+        bits |= PTE_NX;
+    if (level == 4)
+        bits |= PTE_PS;
+    else if (large && level == 3)
+        bits |= LARGE_1G_MASK;
+    else if (large && level == 2)
+        bits |= LARGE_2M_MASK;
+    return bits;
+}
+
+u32 gwalk_reserved_bits_4m(u8 maxphyaddr)
+{
+    u32 top = MIN(maxphyaddr, PSE36_TOP);
+
+    return ((1u << SHIFT_4M) - 1) & ~((1u << (top - PSE36_SHIFT)) - 1);
+}
+
+gpa_t gwalk_4m_base(u32 pde)
+{
+    return GPA((pde & ~((1ull << SHIFT_4M) - 1)) | (u64)(pde & PSE36_BITS) << PSE36_SHIFT);
+}
+
+/* The error code of a fault that is not a protection violation, or the common part of one. */
+static u32 access_bits(const struct paging_state *ps, u32 access)
+{
+    u32 error = access & (GWALK_WRITE | GWALK_USER);
+
+    if ((access & GWALK_FETCH) && ((ps->cr4 & CR4_SMEP) || ((ps->cr4 & CR4_PAE) && (ps->efer & EFER_NXE))))
+        error |= PF_I;
+    return error;
+}
+
+static bool fault(const struct paging_state *ps, u32 access, u32 why, struct gwalk *out)
+{
+    out->fault = true;
+    out->error = access_bits(ps, access) | why;
+    return false;
+}
+
+/* SDM Vol 3A 4.6.1. */
+static bool permitted(const struct paging_state *ps, u32 access, u32 rights)
+{
+    if (access & GWALK_USER) {
+        if (!(rights & GWALK_RIGHT_U))
+            return false;
+        if (access & GWALK_FETCH)
+            return rights & GWALK_RIGHT_X;
+        return !(access & GWALK_WRITE) || (rights & GWALK_RIGHT_W);
+    }
+    if (access & GWALK_FETCH)
+        return (rights & GWALK_RIGHT_X) && !((rights & GWALK_RIGHT_U) && (ps->cr4 & CR4_SMEP));
+    if ((rights & GWALK_RIGHT_U) && (ps->cr4 & CR4_SMAP) && !(access & GWALK_AC))
+        return false;
+    return !(access & GWALK_WRITE) || (rights & GWALK_RIGHT_W) || !(ps->cr0 & CR0_WP);
+}
+
+/* Host pointers of the entries used, to set A and D in: NULL where the table is not the VM's own RAM. */
+struct places {
+    void *at[GWALK_LEVELS + 1];
+};
+
+/* Sets bits in one entry unless it has them. False: the entry is not what the walk read any more. */
+static bool set_bits_8(_Atomic u64 *at, u64 *entry, u64 bits)
+{
+    u64 expected = *entry;
+
+    if ((expected & bits) == bits)
+        return true;
+    if (!atomic_compare_exchange_strong(at, &expected, expected | bits))
+        return false;
+    *entry |= bits;
+    return true;
+}
+
+static bool set_bits_4(_Atomic u32 *at, u64 *entry, u32 bits)
+{
+    u32 expected = (u32)*entry;
+
+    if ((expected & bits) == bits)
+        return true;
+    if (!atomic_compare_exchange_strong(at, &expected, expected | bits))
+        return false;
+    *entry |= bits;
+    return true;
+}
+
+/* SDM Vol 3A 4.8. */
+static bool set_accessed_dirty(struct gwalk *out, const struct places *p, u32 access)
+{
+    for (u8 level = out->top; level >= out->level; level--) {
+        u64 bits = PTE_A | (level == out->level && (access & GWALK_WRITE) ? PTE_D : 0);
+        if (!p->at[level]) {
+            out->entry[level] |= bits;
+            out->no_ad |= (u8)BIT(level);
+            continue;
+        }
+        if (out->mode == GWALK_32BIT ? !set_bits_4(p->at[level], &out->entry[level], (u32)bits)
+                                     : !set_bits_8(p->at[level], &out->entry[level], bits))
+            return false;
+    }
+    return true;
+}
+
+/* Where the entry is and what it holds; 0 (not present) if the table is not in RAM. */
+static inline const void *entry_place(const struct p2m *p2m, u64 table, u64 offset, u8 level,
+                                      struct gwalk *out, struct places *p)
+{
+    u64 map = p2m_get(p2m, table >> PAGE_SHIFT);
+    u8 *at = (u8 *)hpa_to_ptr(p2m_entry_hpa(map)) + offset;
+
+    out->entry_gpa[level] = GPA(table | offset);
+    out->level = level;
+    if (unlikely(!p2m_entry_is_ram(map))) {
+        p->at[level] = NULL;
+        return NULL;
+    }
+    p->at[level] = likely(p2m_entry_type(map) == P2M_RAM_RW) ? at : NULL;
+    return at;
+}
+
+/* The levels of PAE and 4-level paging from table downwards. */
+static bool walk_8(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access, u64 table,
+                   struct gwalk *out, struct places *p)
+{
+    bool nxe = ps->efer & EFER_NXE;
+    u64 reserved = gwalk_reserved_bits(out->mode, nxe, ps->maxphyaddr, 1, false);
+    u32 rights = GWALK_RIGHT_W | GWALK_RIGHT_U | GWALK_RIGHT_X;
+
+    for (u8 level = out->top;; level--) {
+        u8 shift = SHIFT_OF(level);
+        u64 index = gva >> shift & (BIT(ENTRY_BITS) - 1);
+        const _Atomic u64 *at = entry_place(p2m, table, index * sizeof(u64), level, out, p);
+        u64 e = likely(at != NULL) ? atomic_load_explicit(at, memory_order_seq_cst) : 0;
+        bool leaf = level == 1 || (e & PTE_PS);
+
+        out->entry[level] = e;
+        if (!(e & PTE_P))
+            return fault(ps, access, 0, out);
+        if (unlikely(e & reserved) ||
+            (leaf && level > 1 && (e & gwalk_reserved_bits(out->mode, nxe, ps->maxphyaddr, level, true))))
+            return fault(ps, access, PF_P | PF_RSVD, out);
+        rights &= (e & PTE_W ? GWALK_RIGHT_W : 0) | (e & PTE_U ? GWALK_RIGHT_U : 0) |
+                  (e & PTE_NX ? 0 : GWALK_RIGHT_X) | 0u;
+        if (leaf) {
+            u64 offset_mask = BIT(shift) - 1;
+            out->shift = shift;
+            out->rights = (u8)rights;
+            out->gpa = GPA((e & PTE_ADDR_MASK & ~offset_mask) | (gva & offset_mask));
+            return true;
+        }
+        table = e & PTE_ADDR_MASK;
+    }
+}
+
+static u32 rights_of_4(u32 e)
+{
+    return (e & PTE_W ? GWALK_RIGHT_W : 0) | (e & PTE_U ? GWALK_RIGHT_U : 0) | GWALK_RIGHT_X;
+}
+
+static u32 load_4(const _Atomic u32 *at)
+{
+    return at ? atomic_load_explicit(at, memory_order_seq_cst) : 0;
+}
+
+static bool walk_4(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access,
+                   struct gwalk *out, struct places *p)
+{
+    u64 mask = BIT(ENTRY_BITS_32) - 1;
+    u64 index = gva >> SHIFT_4M & mask;
+    u32 pde, pte;
+
+    pde = load_4(entry_place(p2m, (u32)ps->cr3 & PTE_ADDR_MASK, index * sizeof(u32), 2, out, p));
+    out->entry[2] = pde;
+    if (!(pde & PTE_P))
+        return fault(ps, access, 0, out);
+    out->rights = (u8)rights_of_4(pde);
+    if ((pde & PTE_PS) && (ps->cr4 & CR4_PSE)) {
+        if (pde & gwalk_reserved_bits_4m(ps->maxphyaddr))
+            return fault(ps, access, PF_P | PF_RSVD, out);
+        out->shift = SHIFT_4M;
+        out->gpa = GPA(gwalk_4m_base(pde).v | (gva & ((1u << SHIFT_4M) - 1)));
+        return true;
+    }
+    index = gva >> PAGE_SHIFT & mask;
+    pte = load_4(entry_place(p2m, pde & PTE_ADDR_MASK, index * sizeof(u32), 1, out, p));
+    out->entry[1] = pte;
+    if (!(pte & PTE_P))
+        return fault(ps, access, 0, out);
+    out->rights &= (u8)rights_of_4(pte);
+    out->shift = PAGE_SHIFT;
+    out->gpa = GPA((pte & PTE_ADDR_MASK) | (gva & PAGE_MASK));
+    return true;
+}
+
+static bool walk(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access, struct gwalk *out,
+                 struct places *p)
+{
+    u64 pdpte;
+
+    switch (out->mode) {
+    case GWALK_LONG: out->top = 4; return walk_8(p2m, ps, gva, access, ps->cr3 & CR3_ADDR_MASK, out, p);
+    case GWALK_32BIT: out->top = 2; return walk_4(p2m, ps, (u32)gva, access, out, p);
+    default: break;
+    }
+    out->top = 2;
+    pdpte = ps->pdpte[gva >> SHIFT_1G & 3];
+    if (!(pdpte & PTE_P)) {
+        out->level = 3;
+        return fault(ps, access, 0, out);
+    }
+    return walk_8(p2m, ps, (u32)gva, access, pdpte & PTE_ADDR_MASK, out, p);
+}
+
+bool gwalk(const struct p2m *p2m, const struct paging_state *ps, gva_t gva, u32 access, struct gwalk *out)
+{
+    struct places p;
+
+    out->mode = (u8)gwalk_mode_of(ps);
+    out->no_ad = 0;
+    out->fault = false;
+    out->error = 0;
+    if (out->mode == GWALK_UNPAGED) {
+        out->gpa = GPA((u32)gva.v);
+        out->rights = GWALK_RIGHT_W | GWALK_RIGHT_U | GWALK_RIGHT_X;
+        out->top = out->level = 0;
+        out->shift = PAGE_SHIFT;
+        return true;
+    }
+    for (u32 tries = 0;; tries++) {
+        if (!walk(p2m, ps, gva.v, access, out, &p))
+            return false;
+        if (!permitted(ps, access, out->rights))
+            return fault(ps, access, PF_P, out);
+        if (!(access & GWALK_SET_AD) || set_accessed_dirty(out, &p, access) || tries == GWALK_RETRIES)
+            return true;
+    }
+}
+
+bool gwalk_load_pdptes(const struct p2m *p2m, struct paging_state *ps)
+{
+    u64 reserved = PDPTE_RESERVED | ~(BIT(ps->maxphyaddr) - 1);
+    const _Atomic u64 *at = guest_mem_pointer(p2m, GPA(ps->cr3 & CR3_PAE_MASK), false);
+    u64 pdpte[ARRAY_SIZE(ps->pdpte)];
+
+    if (!at)
+        return false;
+    for (u32 i = 0; i < ARRAY_SIZE(pdpte); i++) {
+        pdpte[i] = atomic_load_explicit(&at[i], memory_order_relaxed);
+        if ((pdpte[i] & PTE_P) && (pdpte[i] & reserved))
+            return false;
+    }
+    for (u32 i = 0; i < ARRAY_SIZE(pdpte); i++)
+        ps->pdpte[i] = pdpte[i];
+    return true;
+}

@@ -1,0 +1,349 @@
+/* shadow.c - set-up, the current root, and the guest's coherency events. */
+#include "arch/string.h"
+#include "mm/shadow_internal.h"
+
+#define FRAMES_FIXED    256u        /* 1 MiB however small the guest */
+#define GUEST_PER_FRAME (400 * KIB) /* ~1 % of guest memory */
+#define PAE_ROOT_SETS   (PAE_ROOT_SLOTS / PAE_ROOT_WAYS)
+#define FOUR_GIB_FRAME  (4 * GIB - PAGE_SIZE)
+#define LEVEL2_GFNS     (1u << (2 * ENTRY_BITS))
+
+struct flush flush_merge(struct flush a, struct flush b)
+{
+    if (a.width == FLUSH_ADDRESS && b.width == FLUSH_ADDRESS &&
+        a.gva.v >> PAGE_SHIFT != b.gva.v >> PAGE_SHIFT)
+        return FLUSH_ALL;
+    if ((a.width == FLUSH_ADDRESS && b.width == FLUSH_NONGLOBAL) ||
+        (a.width == FLUSH_NONGLOBAL && b.width == FLUSH_ADDRESS))
+        return FLUSH_ALL; /* a global translation of the address would stay */
+    return a.width >= b.width ? a : b;
+}
+
+struct flush shadow_take_owed(struct shadow *sh)
+{
+    struct flush f = sh->owed;
+
+    sh->owed = FLUSH_NOTHING;
+    if (f.width == FLUSH_CONTEXT)
+        sh->tlb_stale = sh->nonleaf_stale = false;
+    return f;
+}
+
+u32 shadow_frames_suggested(u64 guest_bytes)
+{
+    return FRAMES_FIXED + (u32)(guest_bytes / GUEST_PER_FRAME);
+}
+
+static u32 hash_bits_for(u32 frames)
+{
+    u32 bits = 6;
+
+    while ((1u << bits) < frames)
+        bits++;
+    return bits;
+}
+
+static u64 hash_size(u32 frames)
+{
+    return sizeof(u32) << hash_bits_for(frames);
+}
+
+u64 shadow_metadata_size(const struct shadow_config *c)
+{
+    return c->frame_count * sizeof(struct shadow_page) + PAE_ROOT_SLOTS * sizeof(struct shadow_pae_root) +
+           hash_size(c->frame_count) + rmap_metadata_size(c->hfn_count);
+}
+
+/* A frame for the rmap, which may have at most half of them. */
+static u32 frame_for_rmap(void *context)
+{
+    struct shadow *sh = context;
+    u32 no = sh->rmap_frames < sh->frame_count / 2 ? shadow_frame_take(sh) : RMAP_NO_FRAME;
+
+    if (no != RMAP_NO_FRAME)
+        sh->rmap_frames++;
+    return no;
+}
+
+static bool config_valid(const struct shadow_config *c)
+{
+    const struct shadow_vm *vm = c->vm;
+    u32 prefill = c->tuning.prefill;
+
+    return vm && vm->p2m && vm->traces && vm->matrix && vm->vcpus <= TRACE_VCPUS_MAX && c->vcpu < vm->vcpus &&
+           vm->traces->count >= vm->p2m->count && c->frame_count >= SHADOW_FRAMES_MIN &&
+           c->frame_count < RMAP_PAGES_MAX && !(c->frames.v & PAGE_MASK) && c->frames.v &&
+           !(c->low_frame.v & PAGE_MASK) && c->low_frame.v && c->low_frame.v <= FOUR_GIB_FRAME &&
+           c->metadata && c->maxphyaddr >= 32 && c->maxphyaddr <= 52 && prefill && prefill <= ENTRIES &&
+           !(prefill & (prefill - 1));
+}
+
+/* Every frame but those of LIVE pages becomes free. */
+static void free_all_frames(struct shadow *sh)
+{
+    sh->free_frame = sh->free_count = 0;
+    sh->rmap_frames = 0;
+    sh->stale_count = 0;
+    for (u32 no = sh->frame_count; no-- > 0;)
+        if (sh->page[no].state != PAGE_LIVE)
+            shadow_frame_give(sh, no);
+}
+
+enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
+{
+    u8 *m = c->metadata;
+
+    if (!config_valid(c))
+        return ERR_INVALID;
+    memset(sh, 0, sizeof *sh);
+    sh->vm = c->vm;
+    sh->vcpu = c->vcpu;
+    sh->maxphyaddr = c->maxphyaddr;
+    sh->tuning = c->tuning;
+    sh->frames = hpa_to_ptr(c->frames);
+    sh->frames_hpa = c->frames.v;
+    sh->frame_count = c->frame_count;
+    sh->low_frame = hpa_to_ptr(c->low_frame);
+    sh->page = (struct shadow_page *)m;
+    m += c->frame_count * sizeof(struct shadow_page);
+    sh->pae = (struct shadow_pae_root *)m;
+    m += PAE_ROOT_SLOTS * sizeof(struct shadow_pae_root);
+    sh->hash = (u32 *)m;
+    sh->hash_shift = 64 - hash_bits_for(c->frame_count);
+    m += hash_size(c->frame_count);
+    memset(c->metadata, 0, (size_t)(m - (u8 *)c->metadata));
+    memset(sh->low_frame, 0, PAGE_SIZE);
+    rmap_init(&sh->rmap, c->hfn_base, c->hfn_count, m, sh->frames, frame_for_rmap, sh);
+    free_all_frames(sh);
+    sh->wp0_forced_gfn = ~0ull;
+    sh->paging.maxphyaddr = c->maxphyaddr;
+    sh->mode = GWALK_32BIT; /* differs from unpaged, so that the next line chooses a root */
+    c->vm->vcpu[c->vcpu] = sh;
+    (void)shadow_set_paging(sh, &(struct paging_state){.cr0 = CR0_PE, .maxphyaddr = c->maxphyaddr});
+    return ERR_OK;
+}
+
+static u32 role_of(const struct paging_state *ps)
+{
+    enum gwalk_mode mode = gwalk_mode_of(ps);
+    u32 role = (u32)mode << KEY_MODE_SHIFT;
+
+    if (mode == GWALK_UNPAGED)
+        return role;
+    if (mode == GWALK_32BIT)
+        role |= ps->cr4 & CR4_PSE ? KEY_PSE : 0;
+    else
+        role |= ps->efer & EFER_NXE ? KEY_NXE : 0;
+    if (!(ps->cr0 & CR0_WP))
+        role |= KEY_WP0 | KEY_INHERIT_W | (ps->cr4 & CR4_SMEP ? KEY_SMEP : 0) |
+                (ps->cr4 & CR4_SMAP ? KEY_SMAP : 0);
+    return role;
+}
+
+u64 shadow_hardware_cr4_mask(const struct paging_state *ps)
+{
+    return gwalk_mode_of(ps) == GWALK_UNPAGED ? 0 : ps->cr4 & (CR4_SMEP | CR4_SMAP);
+}
+
+u64 shadow_pae_child_key(const struct shadow *sh, u32 index)
+{
+    switch (sh->mode) {
+    case GWALK_32BIT: return key_make((u32)sh->paging.cr3 >> PAGE_SHIFT, sh->role, 2, index);
+    case GWALK_PAE: return key_make((sh->paging.pdpte[index] & PTE_ADDR_MASK) >> PAGE_SHIFT, sh->role, 2, 0);
+    default: return key_make_direct((u64)index * LEVEL2_GFNS, 2);
+    }
+}
+
+static bool pae_root_matches(const struct shadow_pae_root *r, u64 key, const u64 pdpte[4])
+{
+    return r->key == key && r->pdpte[0] == pdpte[0] && r->pdpte[1] == pdpte[1] && r->pdpte[2] == pdpte[2] &&
+           r->pdpte[3] == pdpte[3];
+}
+
+/* The cached PAE root for this state, or an emptied slot. */
+static u32 pae_root_choose(struct shadow *sh)
+{
+    static const u64 none[4];
+    const u64 *pdpte = sh->mode == GWALK_PAE ? sh->paging.pdpte : none;
+    u64 gfn = sh->mode == GWALK_32BIT ? (u32)sh->paging.cr3 >> PAGE_SHIFT : 0;
+    u64 key = key_make(gfn, sh->role, PAE_ROOT_WAYS - 1, 0);
+    u64 mix = (gfn ^ pdpte[0] >> PAGE_SHIFT ^ pdpte[3] >> (PAGE_SHIFT + 1)) * 0x9e3779b97f4a7c15ull;
+    u32 first = (u32)(mix >> 32) % PAE_ROOT_SETS * PAE_ROOT_WAYS;
+    u32 slot;
+
+    for (u32 way = 0; way < PAE_ROOT_WAYS; way++)
+        if (pae_root_matches(&sh->pae[first + way], key, pdpte))
+            return first + way;
+    slot = first + (u32)(sh->stats.root_builds++ % PAE_ROOT_WAYS);
+    sh->pae[slot].key = key;
+    memcpy(sh->pae[slot].pdpte, pdpte, sizeof sh->pae[slot].pdpte);
+    memset(&sh->low_frame[slot * 4], 0, 4 * sizeof(u64));
+    return slot;
+}
+
+static void choose_root(struct shadow *sh)
+{
+    u64 key;
+    u32 no;
+
+    sh->pae_root = sh->mode != GWALK_LONG;
+    if (sh->pae_root) {
+        sh->root_page = pae_root_choose(sh);
+        sh->root = ptr_to_hpa(&sh->low_frame[sh->root_page * 4]);
+        return;
+    }
+    key = key_make((sh->paging.cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT, sh->role, 4, 0);
+    no = shadow_page_find(sh, key);
+    if (!no) {
+        sh->stats.root_builds++;
+        no = shadow_page_make(sh, key); /* shadow_pool_ensure() was called: there are frames */
+    }
+    sh->page[no - 1].flags |= PAGE_REFERENCED;
+    sh->root_page = no - 1;
+    sh->root = HPA(page_hpa(sh, no - 1));
+}
+
+/* Changes of these flush everything, global translations too (SDM Vol 3A 4.10.4.1). */
+static bool controls_changed(const struct paging_state *a, const struct paging_state *b)
+{
+    return ((a->cr0 ^ b->cr0) & (CR0_PG | CR0_WP)) || ((a->efer ^ b->efer) & (EFER_NXE | EFER_LMA)) ||
+           ((a->cr4 ^ b->cr4) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE));
+}
+
+struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
+{
+    u64 old_root = sh->root.v;
+    struct flush f = {FLUSH_NONGLOBAL, {0}};
+
+    sh->stats.events++;
+    sh->event_number++;
+    shadow_drain(sh);
+    if (unlikely(controls_changed(&sh->paging, ps))) {
+        f = FLUSH_ALL;
+        sh->role = role_of(ps);
+        sh->mode = (u8)gwalk_mode_of(ps);
+        sh->wp0_forced_gfn = ~0ull;
+    }
+    sh->paging = *ps;
+    sh->paging.maxphyaddr = sh->maxphyaddr;
+    shadow_pool_ensure(sh);
+    choose_root(sh);
+    sh->stats.root_switches += sh->root.v != old_root;
+    if (unlikely(sh->loose_count))
+        shadow_sync_all(sh);
+    if (f.width == FLUSH_NONGLOBAL && sh->root.v == old_root && !sh->tlb_stale)
+        f.width = FLUSH_NONE;
+    f = flush_merge(f, sh->owed);
+    sh->owed = FLUSH_NOTHING;
+    sh->tlb_stale = sh->nonleaf_stale = false;
+    return f;
+}
+
+struct flush shadow_invlpg(struct shadow *sh, gva_t gva)
+{
+    struct flush f = {FLUSH_ADDRESS, gva};
+
+    sh->stats.invlpgs++;
+    shadow_drain(sh);
+    if (sh->loose_count)
+        shadow_sync_path(sh, gva);
+    /* INVLPG also forgets every cached upper-level entry, of any address (SDM Vol 3A 4.10.4.1). */
+    if (unlikely(sh->nonleaf_stale))
+        shadow_owe(sh, FLUSH_ALL);
+    return flush_merge(f, shadow_take_owed(sh));
+}
+
+/* Empties everything; the current root stays where it is. */
+struct flush shadow_clear(struct shadow *sh)
+{
+    for (u32 no = 0; no < sh->frame_count; no++) {
+        struct shadow_page *p = &sh->page[no];
+        if (p->state != PAGE_LIVE)
+            continue;
+        if (shadow_is_root(sh, no)) {
+            shadow_page_clear(sh, no);
+            p->snapshot = 0; /* its frame goes with all the others */
+            shadow_loosen(sh, no, 0);
+        } else {
+            shadow_page_kill(sh, no);
+        }
+    }
+    memset(sh->low_frame, 0, PAGE_SIZE);
+    free_all_frames(sh);
+    rmap_init(&sh->rmap, sh->rmap.hfn_base, sh->rmap.hfn_count, sh->rmap.directory, sh->frames,
+              frame_for_rmap, sh);
+    sh->owed = FLUSH_NOTHING;
+    sh->tlb_stale = sh->nonleaf_stale = false;
+    return FLUSH_ALL;
+}
+
+static void drop_entry(struct shadow *sh, u32 no, u32 slot, u64 frame, bool read_only)
+{
+    u64 e = entry_get(sh, no, slot);
+
+    if (e && (e & PTE_ADDR_MASK) == frame)
+        shadow_entry_set(sh, no, slot, read_only ? e & ~PTE_W : 0);
+}
+
+struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool read_only)
+{
+    rmap_location at[RMAP_NODE_SLOTS];
+    int count;
+
+    sh->stats.frames_dropped++;
+    shadow_drain(sh);
+    count = rmap_find(&sh->rmap, frame.v >> PAGE_SHIFT, at);
+    for (int i = 0; i < count; i++)
+        drop_entry(sh, RMAP_LOCATION_PAGE(at[i]), RMAP_LOCATION_SLOT(at[i]), frame.v, read_only);
+    if (count < 0) {
+        for (u32 no = 0; no < sh->frame_count; no++)
+            if (sh->page[no].state == PAGE_LIVE && key_level(sh->page[no].key) == 1 && sh->page[no].live)
+                for (u32 slot = 0; slot < ENTRIES; slot++)
+                    drop_entry(sh, no, slot, frame.v, read_only);
+        if (!read_only)
+            rmap_forget(&sh->rmap, frame.v >> PAGE_SHIFT);
+    }
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        if (shadow_is_root(sh, no)) {
+            shadow_page_clear(sh, no);
+            shadow_loosen(sh, no, 0); /* until it is known what is there now */
+        } else {
+            shadow_page_kill(sh, no);
+        }
+    }
+    shadow_owe(sh, FLUSH_ALL);
+    return shadow_take_owed(sh);
+}
+
+struct flush shadow_service_kicks(struct shadow *sh)
+{
+    struct flush all = FLUSH_NOTHING;
+
+    for (u32 i = 0; i < SHADOW_KICK_SLOTS; i++) {
+        u64 gfn = atomic_load_explicit(&sh->kick_gfn[i], memory_order_relaxed);
+        if (!gfn)
+            continue;
+        gfn = atomic_exchange_explicit(&sh->kick_gfn[i], 0, memory_order_acquire) - 1;
+        shadow_protect(sh, gfn, p2m_entry_hpa(p2m_get(sh->vm->p2m, gfn)));
+        sh->stats.kicks_served++;
+    }
+    if (unlikely(atomic_load_explicit(&sh->kick_all, memory_order_relaxed)) &&
+        atomic_exchange_explicit(&sh->kick_all, false, memory_order_acquire)) {
+        all = shadow_clear(sh);
+        for (u64 gfn = 0; gfn < sh->vm->traces->count; gfn++)
+            trace_clear_writable(&sh->vm->traces->frame[gfn], sh->vcpu);
+        sh->stats.kicks_served++;
+    }
+    return flush_merge(all, shadow_take_owed(sh));
+}
+
+struct shadow_stats shadow_stats_read(const struct shadow *sh)
+{
+    struct shadow_stats s = sh->stats;
+
+    s.pages_total = sh->frame_count;
+    s.pages_used = sh->frame_count - sh->free_count;
+    s.pages_loose = sh->loose_count;
+    return s;
+}

@@ -1,0 +1,180 @@
+/*
+ * shadow_internal.h - what the shadow*.c files share; nobody else includes it.
+ *
+ * A shadow page is one pool frame of 512 entries, made from (guest table, role) = its key:
+ *
+ *   63                                24 23     13  12  11   10   9   8   7  6:5  4:3  2:0
+ *  +------------------------------------+---------+---+----+----+---+---+---+----+----+-----+
+ *  | gfn of the table (direct: of page) |    0    |inW|SMAP|SMEP|WP0|PSE|NXE|quad|mode|level|
+ *  +------------------------------------+---------+---+----+----+---+---+---+----+----+-----+
+ *
+ * Rights are mirrored level by level, so a table does not depend on what its parents allow. The exception is
+ * CR0.WP=0, where links are always writable and the inherited W is part of the role (inW).
+ * "Direct" pages (mode = GWALK_UNPAGED) splinter large guest pages and serve a guest without paging: entry i
+ * maps gfn + i; they depend on the p2m only and are shared between all roles.
+ *
+ * Life of a page: FREE -> LIVE (in the hash) -> STALE (out of the hash, all entries zero; parents may still
+ * point to it and then lead nowhere; the fill notices by the key) -> FREE, in batches, after one scan has cut
+ * those links.
+ */
+#pragma once
+#include "arch/regs.h"
+#include "mm/shadow.h"
+
+#define ENTRIES    512u
+#define ENTRY_BITS 9
+
+#define KEY_GFN_SHIFT      24
+#define KEY_LEVEL_MASK     0x7u
+#define KEY_MODE_SHIFT     3
+#define KEY_MODE_MASK      (0x3u << KEY_MODE_SHIFT)
+#define KEY_QUADRANT_SHIFT 5
+#define KEY_QUADRANT_MASK  (0x3u << KEY_QUADRANT_SHIFT)
+#define KEY_NXE            0x080u
+#define KEY_PSE            0x100u
+#define KEY_WP0            0x200u
+#define KEY_SMEP           0x400u  /* only with WP0 */
+#define KEY_SMAP           0x800u  /* only with WP0 */
+#define KEY_INHERIT_W      0x1000u /* only with WP0 */
+#define KEY_ROLE_MASK      (KEY_MODE_MASK | KEY_NXE | KEY_PSE | KEY_WP0 | KEY_SMEP | KEY_SMAP | KEY_INHERIT_W)
+
+enum shadow_page_state { PAGE_FREE, PAGE_LIVE, PAGE_STALE, PAGE_TAKEN /* by the rmap or as a snapshot */ };
+
+#define PAGE_LOOSE      0x1u /* not (certainly) traced: re-read at every event */
+#define PAGE_FRESH      0x2u /* loose, and the snapshot does not describe the entries yet */
+#define PAGE_REFERENCED 0x4u /* used since reclaim last looked */
+#define PAGE_ORPHAN     0x8u /* its link was cut because the guest cut it: probably no table any more */
+
+struct shadow_page {
+    u64 key;       /* 0 unless LIVE */
+    u32 hash_next; /* page number + 1; free list link while FREE */
+    u32 loose_prev, loose_next;
+    u32 snapshot; /* frame number + 1: the primaries as last seen; 0 = none, forget everything at events */
+    u16 live;     /* present entries */
+    u16 calm;     /* events without a change while loose */
+    u8 state, flags;
+    u16 unused;
+};
+_Static_assert(sizeof(struct shadow_page) == 32, "one of these per pool frame");
+
+#define PAE_ROOT_SLOTS (PAGE_SIZE / (4 * sizeof(u64)))
+#define PAE_ROOT_WAYS  4
+
+struct shadow_pae_root {
+    u64 key; /* key of the guest's CR3 table; PAE: role only, then pdpte[] decides; 0 = unused */
+    u64 pdpte[4];
+};
+
+/* Frames that must be free before a fill, so that nothing in it can run out: 4 tables, rmap chunks and a
+ * node. */
+#define FRAMES_RESERVE 12
+
+static inline u32 key_level(u64 key)
+{
+    return key & KEY_LEVEL_MASK;
+}
+static inline enum gwalk_mode key_mode(u64 key)
+{
+    return (enum gwalk_mode)((key & KEY_MODE_MASK) >> KEY_MODE_SHIFT);
+}
+static inline u32 key_quadrant(u64 key)
+{
+    return (key & KEY_QUADRANT_MASK) >> KEY_QUADRANT_SHIFT;
+}
+static inline u64 key_gfn(u64 key)
+{
+    return key >> KEY_GFN_SHIFT;
+}
+static inline bool key_direct(u64 key)
+{
+    return key_mode(key) == GWALK_UNPAGED;
+}
+static inline u64 key_make(u64 gfn, u32 role, u32 level, u32 quadrant)
+{
+    return gfn << KEY_GFN_SHIFT | role | quadrant << KEY_QUADRANT_SHIFT | level;
+}
+static inline u64 key_make_direct(u64 gfn, u32 level)
+{
+    return gfn << KEY_GFN_SHIFT | level;
+}
+
+static inline _Atomic u64 *page_entries(const struct shadow *sh, u32 no)
+{
+    return (_Atomic u64 *)(sh->frames + (u64)no * PAGE_SIZE);
+}
+static inline u64 entry_get(const struct shadow *sh, u32 no, u32 slot)
+{
+    return atomic_load_explicit(&page_entries(sh, no)[slot], memory_order_relaxed);
+}
+/* The shadow page a link leads to. */
+static inline u32 link_page(const struct shadow *sh, u64 entry)
+{
+    return (u32)(((entry & PTE_ADDR_MASK) - sh->frames_hpa) >> PAGE_SHIFT);
+}
+static inline u64 page_hpa(const struct shadow *sh, u32 no)
+{
+    return sh->frames_hpa + (u64)no * PAGE_SIZE;
+}
+static inline u32 slot_of(u64 gva, u32 level)
+{
+    return gva >> (PAGE_SHIFT + ENTRY_BITS * (level - 1)) & (ENTRIES - 1);
+}
+static inline u32 hash_of(const struct shadow *sh, u64 gfn)
+{
+    return (u32)((gfn * 0x9e3779b97f4a7c15ull) >> sh->hash_shift);
+}
+/* Loops over every LIVE page made from gfn, in any role (other gfns share chains). no: u32 variable. */
+#define FOR_PAGES_OF(sh, table, no)                                                      \
+    for (u32 no##_next = (sh)->hash[hash_of(sh, table)], no;                             \
+         no##_next && (no = no##_next - 1, no##_next = (sh)->page[no].hash_next, true);) \
+        if (key_gfn((sh)->page[no].key) == (table) && !key_direct((sh)->page[no].key))
+
+/* The 4-level root in use: never killed or moved. PAE roots are no pool pages. */
+static inline bool shadow_is_root(const struct shadow *sh, u32 no)
+{
+    return !sh->pae_root && sh->root_page == no;
+}
+
+/* shadow_pool.c: pages, their entries, reclaim. */
+u32 shadow_frame_take(void *sh); /* a zeroed frame for the rmap or a snapshot, or RMAP_NO_FRAME */
+void shadow_frame_give(struct shadow *sh, u32 frame);
+u32 shadow_page_find(const struct shadow *sh, u64 key); /* page number + 1, or 0 */
+u32 shadow_page_make(struct shadow *sh, u64 key);       /* page number + 1, 0 = no frame */
+void shadow_page_clear(struct shadow *sh, u32 no);      /* all entries to zero */
+void shadow_page_kill(struct shadow *sh, u32 no);
+void shadow_pool_ensure(struct shadow *sh); /* FRAMES_RESERVE free frames */
+/* The one place that changes a shadow entry. Returns false if it had to leave the entry zero. */
+bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry);
+static inline void shadow_owe(struct shadow *sh, struct flush f)
+{
+    sh->owed = flush_merge(sh->owed, f);
+}
+
+/* shadow_derive.c: what a primary means. */
+u64 shadow_primary(const struct shadow *sh, u64 key, u32 slot); /* the guest's entry now; 0 if not in RAM */
+const void *shadow_table(const struct shadow *sh, u64 key);     /* the guest's table, NULL if not in RAM */
+u64 shadow_primary_in(const void *table, u64 key, u32 slot);
+/* 0 = must not be present. Not for direct pages. Never makes a child: 0 if it would be needed. */
+u64 shadow_derive(struct shadow *sh, u64 key, u32 slot, u64 primary);
+bool shadow_primary_usable(const struct shadow *sh, u64 key, u64 primary); /* present, A=1, not reserved */
+bool shadow_primary_large(u64 key, u64 primary);
+u64 shadow_rights(u64 key, u64 primary, bool final, bool wp0_write);
+u64 shadow_child_key(u64 key, u32 slot, u64 primary);
+u64 shadow_leaf(struct shadow *sh, u64 gfn, u64 rights); /* 0 if not RAM; W only if allowed */
+
+/* shadow_sync.c: loose tables, traces of own tables. */
+void shadow_table_trace(struct shadow *sh, u32 no); /* a new page: trace its table or make it loose */
+void shadow_loosen(struct shadow *sh, u32 no, u16 calm);
+void shadow_unloosen(struct shadow *sh, u32 no);
+void shadow_loosen_table(struct shadow *sh, u64 gfn);
+bool shadow_sync_slot(struct shadow *sh, u32 no, u32 slot);
+void shadow_sync_path(struct shadow *sh, gva_t gva);
+void shadow_sync_all(struct shadow *sh);
+void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
+
+/* shadow_patch.c: the channels. */
+void shadow_drain(struct shadow *sh);
+
+/* shadow.c */
+u64 shadow_pae_child_key(const struct shadow *sh, u32 index);
+struct flush shadow_take_owed(struct shadow *sh);

@@ -1,0 +1,333 @@
+/*
+ * shadow_patch.c - producer and consumer of patches (P48-P52, P60, P61, P63).
+ *
+ * Producer: after an emulated store to a traced table, one patch {table, index, derived value, primary seen}
+ * to each vCPU with interest. Consumer: at its events, compares the primary seen with the primary now (and
+ * the p2m, which may have changed too), and applies the derived value, derives again, or invalidates.
+ *
+ * The derived value is what a level-1 entry means in the producer's paging mode, which its spare bits 11:9
+ * name. Links lead to the consumer's own pages, so they are always derived by the consumer.
+ */
+#include "mm/matrix.h"
+#include "mm/shadow_internal.h"
+
+#define INDEX_TABLE    0xffffu /* not an entry: "this table is not traced any more" */
+#define INDEX_SIZE4    0x8000u /* index counts 4-byte entries, else 8-byte entries */
+#define TAG_SHIFT      9
+#define TAG_MASK       (7ull << TAG_SHIFT)
+#define BULK_BYTES     128 /* a write this long is a new page, not an edit of a table */
+#define UPPER_PATIENCE 8   /* upper tables stand so many times the writes of leaf tables */
+#define FLOOD_WINDOW   16  /* events after which writes to a table are not one burst any more */
+
+static u64 tag_of(u64 role)
+{
+    return ((role & KEY_MODE_MASK) >> KEY_MODE_SHIFT | (role & KEY_NXE ? 4u : 0u)) << TAG_SHIFT;
+}
+
+/* Key of a level-1 page in the producer's own mode, to derive by. */
+static u64 producer_key(const struct shadow *sh, u64 gfn)
+{
+    return key_make(gfn, sh->role & (KEY_MODE_MASK | KEY_NXE), 1, 0);
+}
+
+static u64 derived_value(const struct shadow *sh, u64 gfn, u64 primary)
+{
+    u64 key = producer_key(sh, gfn);
+    u64 map;
+
+    if (!shadow_primary_usable(sh, key, primary))
+        return tag_of(key);
+    map = p2m_get(sh->vm->p2m, (primary & PTE_ADDR_MASK) >> PAGE_SHIFT);
+    if (!p2m_entry_is_ram(map))
+        return tag_of(key);
+    return (map & P2M_FRAME_MASK) | shadow_rights(key, primary, true, false) | (primary & PTE_G) |
+           tag_of(key);
+}
+
+static void post(struct shadow *sh, u32 consumer, const struct patch *p)
+{
+    if (matrix_post(sh->vm->matrix, sh->vcpu, consumer, p))
+        sh->stats.patches_posted++;
+    else
+        sh->stats.patches_skipped++;
+}
+
+static void post_table(struct shadow *sh, u32 consumer, u64 gfn)
+{
+    post(sh, consumer, &(struct patch){.frame = gfn, .index = INDEX_TABLE});
+}
+
+/* The slots of a page made from the bytes [offset, offset + size) of its table: first and count; 0 = none. */
+static u32 slots_of(u64 key, u32 offset, u32 size, u32 *first)
+{
+    u32 entry = offset / 4, per_page = key_level(key) == 1 ? ENTRIES : ENTRIES / 2;
+
+    if (key_mode(key) != GWALK_32BIT) {
+        *first = offset / 8;
+        return (offset + size - 1) / 8 - *first + 1;
+    }
+    /* An 8-byte piece covers two entries, which are in the same quadrant: both counts are even. */
+    if (entry / per_page != key_quadrant(key))
+        return 0;
+    *first = entry % per_page;
+    if (per_page == ENTRIES)
+        return size / 4;
+    *first *= 2;
+    return size / 4 * 2;
+}
+
+/* -- consumer -- */
+
+static u64 consume_entry(struct shadow *sh, u64 key, u32 slot, const struct patch *p, u32 size)
+{
+    u64 now = shadow_primary(sh, key, slot);
+    bool same_size = (size == 4) == (key_mode(key) == GWALK_32BIT);
+
+    if (now == p->primary && same_size) {
+        sh->stats.patches_applied++;
+        if (key_level(key) == 1 && !(key & KEY_WP0) && (p->derived & TAG_MASK) == tag_of(key))
+            return p->derived & PTE_P ? shadow_leaf(sh, (now & PTE_ADDR_MASK) >> PAGE_SHIFT,
+                                                    p->derived & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_G))
+                                      : 0;
+        return shadow_derive(sh, key, slot, now);
+    }
+    if (sh->tuning.stale == SHADOW_STALE_INVALIDATE) {
+        sh->stats.patches_invalidated++;
+        return 0;
+    }
+    sh->stats.patches_rederived++;
+    return shadow_derive(sh, key, slot, now);
+}
+
+static void consume(void *context, const struct patch *p)
+{
+    struct shadow *sh = context;
+    u32 size = p->index & INDEX_SIZE4 ? 4 : 8;
+    u32 offset = (p->index & ~INDEX_SIZE4) * size;
+    bool used = false;
+
+    if (p->index == INDEX_TABLE) {
+        shadow_loosen_table(sh, p->frame);
+        return;
+    }
+    FOR_PAGES_OF(sh, p->frame, no)
+    {
+        u64 key = sh->page[no].key;
+        u32 first = 0, count = slots_of(key, offset, size, &first);
+        for (u32 slot = first; slot < first + count; slot++) {
+            u64 old = entry_get(sh, no, slot);
+            u64 new = consume_entry(sh, key, slot, p, size);
+            if (key_level(key) > 1 && old && !new)
+                sh->page[link_page(sh, old)].flags |= PAGE_ORPHAN;
+            if (key_level(key) > 1 && new)
+                new |= old &PTE_A;
+            shadow_entry_set(sh, no, slot, new);
+            used = true;
+        }
+    }
+    sh->stats.patches_unused += !used;
+}
+
+/* A channel overflowed: nothing derived from guest tables is trusted any more. */
+static void resync(struct shadow *sh)
+{
+    sh->stats.resyncs++;
+    for (u32 no = 0; no < sh->frame_count; no++) {
+        struct shadow_page *p = &sh->page[no];
+        if (p->state != PAGE_LIVE || key_direct(p->key))
+            continue;
+        if (shadow_is_root(sh, no)) {
+            shadow_page_clear(sh, no);
+            shadow_loosen(sh, no, 0); /* "not traced any more" may be among what was lost */
+        } else {
+            shadow_page_kill(sh, no);
+        }
+    }
+}
+
+/* Derives every present entry made from a table again. */
+static void rederive_table(struct shadow *sh, u64 gfn)
+{
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++) {
+            u64 key = sh->page[no].key;
+            if (entry_get(sh, no, slot))
+                shadow_entry_set(sh, no, slot, shadow_derive(sh, key, slot, shadow_primary(sh, key, slot)));
+        }
+    }
+}
+
+/* Tables that other vCPUs are in the middle of writing: the store may be done, its patch not yet posted. */
+static void read_tables_being_written(struct shadow *sh)
+{
+    for (u32 vcpu = 0; vcpu < sh->vm->vcpus; vcpu++) {
+        struct shadow *other = sh->vm->vcpu[vcpu];
+        if (!other || other == sh)
+            continue;
+        for (u32 i = 0; i < SHADOW_WRITING_SLOTS; i++) {
+            u64 gfn = atomic_load_explicit(&other->writing[i], memory_order_seq_cst);
+            if (unlikely(gfn))
+                rederive_table(sh, gfn - 1);
+        }
+    }
+}
+
+void shadow_drain(struct shadow *sh)
+{
+    if (sh->vm->vcpus > 1)
+        read_tables_being_written(sh);
+    if (likely(!matrix_pending(sh->vm->matrix, sh->vcpu)))
+        return;
+    if (matrix_drain(sh->vm->matrix, sh->vcpu, consume, sh))
+        resync(sh);
+}
+
+/* -- producer -- */
+
+/* Updates the own shadow where that needs no flush (an entry becomes present) and tells whether anything is
+ * left for the own event. */
+static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
+{
+    bool left = false;
+
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        u64 key = sh->page[no].key;
+        u32 first = 0, count = slots_of(key, offset, size, &first);
+        if (sh->page[no].flags & PAGE_LOOSE)
+            continue;
+        for (u32 slot = first; slot < first + count; slot++) {
+            u64 old = entry_get(sh, no, slot);
+            u64 new;
+            if (old) {
+                left = true;
+                continue;
+            }
+            new = shadow_derive(sh, key, slot, shadow_primary(sh, key, slot));
+            if (new &&shadow_entry_set(sh, no, slot, new))
+                sh->stats.prefills++;
+        }
+    }
+    return left;
+}
+
+/* Everybody stops relying on the trace of gfn. discard: the page is probably no table any more. */
+static void end_trace(struct shadow *sh, u64 gfn, bool discard)
+{
+    u64 told = trace_give_up(trace_of(sh->vm->traces, gfn)) & ~BIT(sh->vcpu);
+
+    for (u32 vcpu = 0; told && vcpu < sh->vm->vcpus; vcpu++)
+        if (told & BIT(vcpu))
+            post_table(sh, vcpu, gfn);
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        if (!shadow_is_root(sh, no) && (discard || (sh->page[no].flags & PAGE_ORPHAN)))
+            shadow_page_kill(sh, no);
+        else
+            shadow_loosen(sh, no, 0);
+    }
+    sh->stats.traces_given_up++;
+}
+
+/* Counts a write to a traced table; true when the burst has become too long. */
+static bool flooded(struct shadow *sh, u64 gfn)
+{
+    struct shadow_flood *f = &sh->flood[gfn % SHADOW_FLOOD_SLOTS];
+    u32 limit = sh->tuning.flood_writes;
+
+    if (!limit)
+        return false;
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        if (sh->page[no].flags & PAGE_ORPHAN)
+            return true;
+        if (key_level(sh->page[no].key) > 1)
+            limit = sh->tuning.flood_writes * UPPER_PATIENCE;
+    }
+    if (f->gfn != gfn || sh->event_number - f->event > FLOOD_WINDOW)
+        f->count = 0;
+    f->gfn = gfn;
+    f->event = sh->event_number;
+    return ++f->count >= limit;
+}
+
+static void wrote_entry(struct shadow *sh, u64 gfn, u32 offset, u32 size, u64 interest)
+{
+    const u8 *at = guest_mem_pointer(sh->vm->p2m, GPA(gfn << PAGE_SHIFT | offset), false);
+    struct patch p = {.frame = gfn, .index = (u16)(offset / size | (size == 4 ? INDEX_SIZE4 : 0))};
+
+    if (!at)
+        return;
+    if ((interest & BIT(sh->vcpu)) && !prefill_own(sh, gfn, offset, size))
+        interest &= ~BIT(sh->vcpu);
+    if (!interest)
+        return;
+    p.primary = size == 4 ? atomic_load_explicit((const _Atomic u32 *)at, memory_order_seq_cst)
+                          : atomic_load_explicit((const _Atomic u64 *)at, memory_order_seq_cst);
+    p.derived = derived_value(sh, gfn, p.primary);
+    for (u32 vcpu = 0; interest >> vcpu; vcpu++)
+        if (interest & BIT(vcpu))
+            post(sh, vcpu, &p);
+}
+
+static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)
+{
+    struct trace *t = trace_of(sh->vm->traces, gfn);
+    u64 interest = t ? trace_interest(t) : 0;
+    u32 size = sh->mode == GWALK_32BIT ? 4 : 8;
+    u32 end = offset + length;
+
+    if (!interest)
+        return;
+    if (length >= BULK_BYTES || flooded(sh, gfn)) {
+        end_trace(sh, gfn, length >= BULK_BYTES);
+        return;
+    }
+    for (offset = ALIGN_DOWN(offset, size); offset < end; offset += size)
+        wrote_entry(sh, gfn, offset, size, interest);
+}
+
+void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)
+{
+    u64 first = gpa.v >> PAGE_SHIFT, last = (gpa.v + length - 1) >> PAGE_SHIFT;
+
+    if (sh->vm->vcpus == 1)
+        return;
+    atomic_store_explicit(&sh->writing[0], first + 1, memory_order_seq_cst);
+    atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_seq_cst);
+}
+
+static void write_end(struct shadow *sh)
+{
+    for (u32 i = 0; i < SHADOW_WRITING_SLOTS; i++)
+        atomic_store_explicit(&sh->writing[i], 0, memory_order_release);
+}
+
+struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length)
+{
+    while (length) {
+        u32 offset = (u32)(gpa.v & PAGE_MASK);
+        u32 piece = (u32)MIN(length, PAGE_SIZE - offset);
+        wrote(sh, gpa.v >> PAGE_SHIFT, offset, piece);
+        gpa.v += piece;
+        length -= piece;
+    }
+    if (sh->vm->vcpus > 1)
+        write_end(sh);
+    return shadow_take_owed(sh);
+}
+
+struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
+{
+    u64 gfn = gpa.v >> PAGE_SHIFT;
+    struct trace *t = trace_of(sh->vm->traces, gfn);
+
+    if (t && trace_active(t))
+        end_trace(sh, gfn, false);
+    else
+        sh->wp0_forced_gfn = gfn;
+    if (sh->vm->vcpus > 1)
+        write_end(sh);
+    return shadow_take_owed(sh);
+}

@@ -1,0 +1,217 @@
+/* shadow_pool.c - shadow pages: making, finding, changing, killing and reclaiming them. */
+#include "arch/string.h"
+#include "mm/shadow_internal.h"
+
+#define RECLAIM_SHARE 8 /* a batch is at least one part in so many of the pool */
+
+u32 shadow_frame_take(void *context)
+{
+    struct shadow *sh = context;
+    u32 no = sh->free_frame;
+
+    if (!no)
+        return RMAP_NO_FRAME;
+    sh->free_frame = sh->page[no - 1].hash_next;
+    sh->page[no - 1].hash_next = 0;
+    sh->page[no - 1].state = PAGE_TAKEN;
+    sh->free_count--;
+    return no - 1;
+}
+
+void shadow_frame_give(struct shadow *sh, u32 frame)
+{
+    struct shadow_page *p = &sh->page[frame];
+
+    memset(sh->frames + (u64)frame * PAGE_SIZE, 0, PAGE_SIZE);
+    memset(p, 0, sizeof *p);
+    p->hash_next = sh->free_frame;
+    sh->free_frame = frame + 1;
+    sh->free_count++;
+}
+
+u32 shadow_page_find(const struct shadow *sh, u64 key)
+{
+    u32 no = sh->hash[hash_of(sh, key_gfn(key))];
+
+    while (no && sh->page[no - 1].key != key)
+        no = sh->page[no - 1].hash_next;
+    return no;
+}
+
+u32 shadow_page_make(struct shadow *sh, u64 key)
+{
+    u32 *head = &sh->hash[hash_of(sh, key_gfn(key))];
+    u32 no = shadow_frame_take(sh);
+    struct shadow_page *p;
+
+    if (no == RMAP_NO_FRAME)
+        return 0;
+    p = &sh->page[no];
+    p->key = key;
+    p->state = PAGE_LIVE;
+    p->flags = PAGE_REFERENCED;
+    p->hash_next = *head;
+    *head = no + 1;
+    sh->stats.pages_made++;
+    if (!key_direct(key))
+        shadow_table_trace(sh, no);
+    return no + 1;
+}
+
+/* Did a translation through old allow something that one through new does not? */
+static bool narrows(u64 old, u64 new)
+{
+    return ((old ^ new) & PTE_ADDR_MASK) || (old & ~new &(PTE_P | PTE_W | PTE_U)) || (new & ~old &PTE_NX);
+}
+
+bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
+{
+    _Atomic u64 *at = &page_entries(sh, no)[slot];
+    u64 old = atomic_load_explicit(at, memory_order_relaxed);
+    struct shadow_page *p = &sh->page[no];
+    bool leaf = key_level(p->key) == 1;
+    bool moved = (old ^ entry) & PTE_ADDR_MASK;
+
+    if (old == entry)
+        return true;
+    if (old) {
+        if (narrows(old, entry)) {
+            sh->tlb_stale = true;
+            sh->nonleaf_stale |= !leaf;
+        }
+        if (leaf && moved)
+            rmap_remove(&sh->rmap, old >> PAGE_SHIFT & (PTE_ADDR_MASK >> PAGE_SHIFT),
+                        RMAP_LOCATION(no, slot));
+    }
+    if (leaf && entry && (moved || !old) &&
+        !rmap_add(&sh->rmap, (entry & PTE_ADDR_MASK) >> PAGE_SHIFT, RMAP_LOCATION(no, slot)))
+        entry = 0;
+    p->live = (u16)(p->live + (entry != 0) - (old != 0));
+    atomic_store_explicit(at, entry, memory_order_release);
+    return entry != 0;
+}
+
+void shadow_page_clear(struct shadow *sh, u32 no)
+{
+    for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++)
+        if (entry_get(sh, no, slot))
+            shadow_entry_set(sh, no, slot, 0);
+}
+
+static void unhash(struct shadow *sh, u32 no)
+{
+    u32 *link = &sh->hash[hash_of(sh, key_gfn(sh->page[no].key))];
+
+    while (*link != no + 1)
+        link = &sh->page[*link - 1].hash_next;
+    *link = sh->page[no].hash_next;
+}
+
+/* Ends this vCPU's interest in the table unless another page is made from it. */
+static void end_interest(struct shadow *sh, u64 gfn)
+{
+    struct trace *t = trace_of(sh->vm->traces, gfn);
+
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        return;
+    }
+    if (t && (trace_interest(t) & BIT(sh->vcpu)))
+        trace_remove(t, sh->vcpu);
+}
+
+void shadow_page_kill(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+    u64 key = p->key;
+
+    shadow_page_clear(sh, no);
+    if (p->flags & PAGE_LOOSE)
+        shadow_unloosen(sh, no);
+    unhash(sh, no);
+    p->key = 0;
+    p->hash_next = 0;
+    p->flags = 0;
+    p->state = PAGE_STALE;
+    sh->stale_count++;
+    sh->stats.pages_killed++;
+    if (!key_direct(key))
+        end_interest(sh, key_gfn(key));
+}
+
+/* Marks what the hardware walked through since the last time, by the accessed bits of the links. */
+static void note_references(struct shadow *sh)
+{
+    for (u32 no = 0; no < sh->frame_count; no++) {
+        struct shadow_page *p = &sh->page[no];
+        if (p->state != PAGE_LIVE || key_level(p->key) == 1 || !p->live)
+            continue;
+        for (u32 slot = 0; slot < ENTRIES; slot++) {
+            u64 e = entry_get(sh, no, slot);
+            if (!(e & PTE_A))
+                continue;
+            sh->page[link_page(sh, e)].flags |= PAGE_REFERENCED;
+            atomic_store_explicit(&page_entries(sh, no)[slot], e & ~PTE_A, memory_order_relaxed);
+        }
+    }
+}
+
+/* Second chance: the hand passes over pages that were used since it came by last. */
+static void kill_victims(struct shadow *sh, u32 wanted)
+{
+    for (u32 steps = 0; steps < 2 * sh->frame_count && sh->stale_count < wanted; steps++) {
+        u32 no = sh->clock_hand;
+        struct shadow_page *p = &sh->page[no];
+        sh->clock_hand = no + 1 < sh->frame_count ? no + 1 : 0;
+        if (p->state != PAGE_LIVE || shadow_is_root(sh, no))
+            continue;
+        if (p->flags & PAGE_REFERENCED) {
+            p->flags &= (u8)~PAGE_REFERENCED;
+            continue;
+        }
+        shadow_page_kill(sh, no);
+        sh->stats.pages_reclaimed++;
+    }
+}
+
+/* Cuts every link to a STALE page; then nothing but the hardware's caches leads there, and those are flushed.
+ */
+static void free_stale(struct shadow *sh)
+{
+    for (u32 no = 0; no < sh->frame_count; no++) {
+        struct shadow_page *p = &sh->page[no];
+        if (p->state != PAGE_LIVE || key_level(p->key) == 1)
+            continue;
+        for (u32 slot = 0; slot < ENTRIES && p->live; slot++) {
+            u64 e = entry_get(sh, no, slot);
+            if (e && sh->page[link_page(sh, e)].state == PAGE_STALE)
+                shadow_entry_set(sh, no, slot, 0);
+        }
+    }
+    for (u32 i = 0; i < PAE_ROOT_SLOTS * 4; i++)
+        if (sh->low_frame[i] && sh->page[link_page(sh, sh->low_frame[i])].state == PAGE_STALE)
+            sh->low_frame[i] = 0;
+    for (u32 no = 0; no < sh->frame_count; no++)
+        if (sh->page[no].state == PAGE_STALE)
+            shadow_frame_give(sh, no);
+    sh->stale_count = 0;
+    shadow_owe(sh, FLUSH_ALL);
+}
+
+void shadow_pool_ensure(struct shadow *sh)
+{
+    u32 batch = MAX(sh->frame_count / RECLAIM_SHARE, FRAMES_RESERVE);
+
+    if (likely(sh->free_count >= FRAMES_RESERVE))
+        return;
+    sh->stats.reclaims++;
+    if (sh->stale_count < batch) {
+        note_references(sh);
+        kill_victims(sh, batch);
+    }
+    free_stale(sh);
+    /* Snapshots came back with the pages; what is missing now is with the rmap, which only starting over
+     * frees. */
+    if (sh->free_count < FRAMES_RESERVE)
+        shadow_owe(sh, shadow_clear(sh));
+}

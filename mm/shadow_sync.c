@@ -1,0 +1,296 @@
+/*
+ * shadow_sync.c - traces of this vCPU's tables, and the tables that have none ("loose").
+ *
+ * A loose table is written by the guest at full speed. Each of this vCPU's coherency events re-reads it: a
+ * snapshot of the primaries tells which entries changed, and those are derived again. After some events
+ * without a change the table is traced again. Loose are: tables whose writes flooded or could not be
+ * emulated, tables in memory that others can write, and tables that another vCPU had mapped writable when the
+ * trace was asked for (until it has dropped that mapping; nobody waits for it).
+ */
+#include "arch/string.h"
+#include "mm/shadow_internal.h"
+
+#define PROMOTIONS_PER_EVENT 8
+#define SNAPSHOT_RESERVE     (2 * FRAMES_RESERVE)
+
+static u64 *snapshot_of(const struct shadow *sh, const struct shadow_page *p)
+{
+    return p->snapshot ? (u64 *)(sh->frames + (u64)(p->snapshot - 1) * PAGE_SIZE) : NULL;
+}
+
+static void list_remove(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    *(p->loose_prev ? &sh->page[p->loose_prev - 1].loose_next : &sh->loose_head) = p->loose_next;
+    *(p->loose_next ? &sh->page[p->loose_next - 1].loose_prev : &sh->loose_tail) = p->loose_prev;
+    p->loose_prev = p->loose_next = 0;
+    sh->loose_count--;
+}
+
+static void list_add(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    p->loose_prev = 0;
+    p->loose_next = sh->loose_head;
+    *(p->loose_next ? &sh->page[p->loose_next - 1].loose_prev : &sh->loose_tail) = no + 1;
+    sh->loose_head = no + 1;
+    sh->loose_count++;
+}
+
+void shadow_unloosen(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    list_remove(sh, no);
+    p->flags &= (u8) ~(PAGE_LOOSE | PAGE_FRESH);
+    p->calm = 0;
+    if (p->snapshot)
+        shadow_frame_give(sh, p->snapshot - 1);
+    p->snapshot = 0;
+}
+
+void shadow_loosen(struct shadow *sh, u32 no, u16 calm)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    p->calm = calm;
+    if (p->flags & PAGE_LOOSE)
+        return;
+    p->flags |= PAGE_LOOSE | PAGE_FRESH;
+    list_add(sh, no);
+    if (sh->free_count > SNAPSHOT_RESERVE) {
+        u32 frame = shadow_frame_take(sh);
+        p->snapshot = frame == RMAP_NO_FRAME ? 0 : frame + 1;
+    }
+}
+
+void shadow_loosen_table(struct shadow *sh, u64 gfn)
+{
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        shadow_loosen(sh, no, 0);
+    }
+}
+
+static void make_read_only(struct shadow *sh, u32 no, u32 slot, u64 frame)
+{
+    u64 e = entry_get(sh, no, slot);
+
+    if ((e & PTE_W) && (e & PTE_ADDR_MASK) == frame)
+        shadow_entry_set(sh, no, slot, e & ~PTE_W);
+}
+
+/* Takes this vCPU's writable mappings of a frame away. */
+void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame)
+{
+    rmap_location at[RMAP_NODE_SLOTS];
+    int count = rmap_find(&sh->rmap, frame.v >> PAGE_SHIFT, at);
+
+    sh->stats.protects++;
+    for (int i = 0; i < count; i++)
+        make_read_only(sh, RMAP_LOCATION_PAGE(at[i]), RMAP_LOCATION_SLOT(at[i]), frame.v);
+    if (count < 0) {
+        sh->stats.protect_scans++;
+        for (u32 no = 0; no < sh->frame_count; no++)
+            if (sh->page[no].state == PAGE_LIVE && key_level(sh->page[no].key) == 1 && sh->page[no].live)
+                for (u32 slot = 0; slot < ENTRIES; slot++)
+                    make_read_only(sh, no, slot, frame.v);
+    }
+    trace_clear_writable(trace_of(sh->vm->traces, gfn), sh->vcpu);
+    /* The TLB may hold a writable translation even if no entry did any more. */
+    shadow_owe(sh, FLUSH_ALL);
+}
+
+/* Asks another vCPU to protect gfn when it next leaves the guest. */
+static void request_protection(struct shadow *sh, u32 vcpu, u64 gfn)
+{
+    struct shadow *other = sh->vm->vcpu[vcpu];
+
+    for (u32 i = 0; other && i < SHADOW_KICK_SLOTS; i++) {
+        u64 expected = 0;
+        if (atomic_compare_exchange_strong_explicit(&other->kick_gfn[i], &expected, gfn + 1,
+                                                    memory_order_release, memory_order_relaxed) ||
+            expected == gfn + 1)
+            return;
+    }
+    if (other)
+        atomic_store_explicit(&other->kick_all, true, memory_order_release);
+}
+
+/* Sets interest and sees to it that nobody writes the frame silently. False: not yet, or never. */
+static bool install(struct shadow *sh, u64 gfn)
+{
+    struct trace *t = trace_of(sh->vm->traces, gfn);
+    u64 map = p2m_get(sh->vm->p2m, gfn);
+    u64 own = BIT(sh->vcpu), writable;
+
+    if (!t || !p2m_entry_exclusive(map))
+        return false;
+    writable = trace_install(t, sh->vcpu);
+    if (writable & own)
+        shadow_protect(sh, gfn, p2m_entry_hpa(map));
+    sh->stats.traces_installed++;
+    writable &= ~own;
+    if (likely(!writable))
+        return true;
+    for (u32 vcpu = 0; vcpu < sh->vm->vcpus; vcpu++)
+        if (writable & BIT(vcpu))
+            request_protection(sh, vcpu, gfn);
+    sh->stats.kicks_sent++;
+    if (sh->vm->kick)
+        sh->vm->kick(sh->vm->kick_context, writable);
+    return false;
+}
+
+void shadow_table_trace(struct shadow *sh, u32 no)
+{
+    u64 gfn = key_gfn(sh->page[no].key);
+    u16 calm = sh->tuning.calm_events;
+
+    FOR_PAGES_OF(sh, gfn, sibling)
+    {
+        if (sh->page[sibling].flags & PAGE_LOOSE) {
+            shadow_loosen(sh, no, sh->page[sibling].calm);
+            return;
+        }
+    }
+    if (!install(sh, gfn))
+        shadow_loosen(sh, no, calm ? (u16)(calm - 1) : 0);
+}
+
+/* Looks at one entry of a loose table; true if it had to be derived again. */
+static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
+{
+    struct shadow_page *p = &sh->page[no];
+    u64 *snapshot = snapshot_of(sh, p);
+    u64 old, new;
+
+    if (snapshot) {
+        if (snapshot[slot] == primary && !(p->flags & PAGE_FRESH))
+            return false;
+        snapshot[slot] = primary;
+    }
+    old = entry_get(sh, no, slot);
+    new = shadow_derive(sh, p->key, slot, primary);
+    if (key_level(p->key) > 1 && new)
+        new |= old &PTE_A;
+    else if (key_level(p->key) > 1 && old && !(primary & PTE_P))
+        sh->page[link_page(sh, old)].flags |= PAGE_ORPHAN;
+    shadow_entry_set(sh, no, slot, new);
+    return true;
+}
+
+bool shadow_sync_slot(struct shadow *sh, u32 no, u32 slot)
+{
+    return sync_entry(sh, no, slot, shadow_primary(sh, sh->page[no].key, slot));
+}
+
+/* Brings a loose page up to date; true if anything had changed. */
+static bool sync_page(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+    const void *table = shadow_table(sh, p->key);
+    u64 *snapshot = snapshot_of(sh, p);
+    u32 changed = 0;
+
+    sh->stats.loose_syncs++;
+    if (!table || !snapshot) {
+        shadow_page_clear(sh, no);
+        return false;
+    }
+    if (likely(!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT)) {
+        const _Atomic u64 *primary = table;
+        for (u32 slot = 0; slot < ENTRIES; slot++) {
+            u64 v = atomic_load_explicit(&primary[slot], memory_order_seq_cst);
+            if (unlikely(v != snapshot[slot]))
+                changed += sync_entry(sh, no, slot, v);
+        }
+    } else {
+        for (u32 slot = 0; slot < ENTRIES; slot++)
+            changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
+        p->flags &= (u8)~PAGE_FRESH;
+    }
+    sh->stats.loose_changed += changed;
+    return changed != 0;
+}
+
+void shadow_sync_path(struct shadow *sh, gva_t gva)
+{
+    u32 no = sh->root_page;
+    u32 level = 4;
+
+    if (sh->pae_root) {
+        u64 e = sh->low_frame[sh->root_page * 4 + ((u32)gva.v >> 30)];
+        if (!e)
+            return;
+        no = link_page(sh, e);
+        level = 2;
+    }
+    for (;; level--) {
+        u32 slot = slot_of(gva.v, level);
+        u64 e;
+        if (sh->page[no].flags & PAGE_LOOSE)
+            shadow_sync_slot(sh, no, slot);
+        e = entry_get(sh, no, slot);
+        if (!e || level == 1)
+            return;
+        no = link_page(sh, e);
+    }
+}
+
+/* The table has been calm: trace it again. Its entries are read once more after interest was set. */
+static void promote(struct shadow *sh, u64 gfn)
+{
+    bool traced = install(sh, gfn);
+
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        if (!(sh->page[no].flags & PAGE_LOOSE))
+            continue;
+        sh->page[no].calm = 0;
+        if (traced) {
+            sync_page(sh, no);
+            shadow_unloosen(sh, no);
+            sh->stats.retraced++;
+        }
+    }
+}
+
+static bool promote_one(struct shadow *sh)
+{
+    for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
+        if (sh->page[no - 1].calm >= sh->tuning.calm_events) {
+            promote(sh, key_gfn(sh->page[no - 1].key));
+            return true;
+        }
+    return false;
+}
+
+static void drop_oldest(struct shadow *sh)
+{
+    u32 no = sh->loose_tail - 1;
+
+    if (shadow_is_root(sh, no)) { /* cannot be killed: to the head of the queue */
+        list_remove(sh, no);
+        list_add(sh, no);
+    } else {
+        shadow_page_kill(sh, no);
+    }
+}
+
+void shadow_sync_all(struct shadow *sh)
+{
+    while (sh->loose_count > MAX(sh->tuning.loose_max, 1))
+        drop_oldest(sh);
+    for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next) {
+        struct shadow_page *p = &sh->page[no - 1];
+        if (sync_page(sh, no - 1))
+            p->calm = 0;
+        else if (p->calm < sh->tuning.calm_events)
+            p->calm++;
+    }
+    for (u32 i = 0; sh->tuning.calm_events && i < PROMOTIONS_PER_EVENT && promote_one(sh); i++)
+        ;
+}
