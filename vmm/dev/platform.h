@@ -148,6 +148,9 @@ static inline bool vplat_irq_pending(struct vplatform *vp, u32 vcpu)
 /* Takes it (interrupt acknowledge): the vector to inject, -1 when there is none after all. */
 int vplat_irq_accept(struct vplatform *vp, u32 vcpu);
 
+/* The platform's devices are looked at no more often than this. */
+#define VPLAT_DEADLINES_PER_SECOND 20000ull
+
 /* Host TSC at which vplat_advance() has something to do for this vCPU; VTIME_NEVER. vCPU 0 carries the
  * platform's devices, every vCPU its own LAPIC timer. */
 static inline u64 vplat_next_deadline(const struct vplatform *vp, u32 vcpu)
@@ -185,8 +188,7 @@ void vplat_vcpu_init(struct vplatform *vp, u32 vcpu);
 
 /* ------------------------------------------------------------------ for the devices themselves */
 
-/* An interrupt message (ICR or RTE). `source`: sending vCPU's APIC for shorthands and x2APIC format, or NULL.
- */
+/* An interrupt message (ICR or RTE); x2apic: dest is in the 32-bit format. */
 struct vroute_message {
     u32 dest;
     u8 vector, mode; /* enum vlapic_mode */
@@ -197,6 +199,15 @@ u32 vroute_send(struct vplatform *vp, const struct vroute_message *m);
 /* Shorthand: 2 all including self, 3 all but self. */
 u32 vroute_broadcast(struct vplatform *vp, const struct vroute_message *m, u32 self, bool including_self);
 
+/* Shorthand 1. */
+bool vroute_self(struct vplatform *vp, const struct vroute_message *m, u32 self);
+
+/* A CPU ended a level-triggered vector: tells the IOAPIC. Takes the lock. */
+void vplat_eoi_broadcast(struct vplatform *vp, u64 now, u8 vector);
+
 /* As vplat_irq_line() with the lock held. */
 void vplat_set_line(struct vplatform *vp, u32 irq, bool level);
+
+/* After a device's state may have changed, lock held: interrupt lines and the deadline follow. */
+void vplat_update(struct vplatform *vp, u64 now);
 void vplat_report_unclaimed(struct vplatform *vp, enum vplat_unclaimed kind, u64 where, u64 value);

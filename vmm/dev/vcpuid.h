@@ -10,7 +10,7 @@
 #define VCPUID_BASIC_LEAVES 0x17 /* 0..0x16 */
 #define VCPUID_EXT_LEAVES   9    /* 0x80000000..0x80000008 */
 #define VCPUID_HV_LEAVES    3    /* 0x40000000..0x40000002 */
-#define VCPUID_SUBLEAVES    8    /* rows for all leaves with subleaves: 4 (5), 0xB (2), 0xD (3); 7 has one */
+#define VCPUID_SUBLEAVES    10   /* rows of all leaves with subleaves: 4 (5), 0xB (2), 0xD (3) */
 
 /* Features that need the VMM's help, or that it may want to hide or show. */
 struct vcpuid_config {
@@ -37,16 +37,15 @@ struct vcpuid_entry {
     u8 dynamic;    /* enum vcpuid_dynamic */
     u8 sub_first;  /* VCPUID_DYN_SUBLEAVES: rows sub_first.. of vcpuid.sub */
     u8 sub_count;  /* subleaves beyond are 0 (0xB: ecx and edx still answer) */
-    u8 leaf_class; /* leaf number, for 0xB and 0xD */
+    u8 leaf_class; /* leaf number, for 7, 0xB and 0xD */
 };
 
 struct vcpuid {
     struct vcpuid_entry basic[VCPUID_BASIC_LEAVES];
     struct vcpuid_entry hv[VCPUID_HV_LEAVES];
     struct vcpuid_entry ext[VCPUID_EXT_LEAVES];
-    struct cpuid_regs sub[16];
+    struct cpuid_regs sub[VCPUID_SUBLEAVES];
     u32 xsave_area_avx; /* bytes of the XSAVE area with AVX enabled */
-    u32 ext_max;        /* highest extended leaf */
     u32 maxphyaddr;     /* as the guest is told */
     u64 xcr0;           /* as the guest may set it */
     u64 arch_capabilities;

@@ -193,6 +193,10 @@ static inline u8 vlapic_sipi_vector(const struct vlapic *l)
 /* LINT0 is asserted by the 8259: does this CPU take ExtINT now? */
 bool vlapic_takes_extint(const struct vlapic *l);
 
+/* A rising edge on LINT0 (pin 0) or LINT1 (pin 1): posts what the LVT says (fixed or NMI) and calls deliver.
+ * ExtINT is not posted: vlapic_takes_extint(). Any CPU. */
+void vlapic_lint_edge(struct vlapic *l, u32 pin);
+
 /* ------------------------------------------------------------------ posting (any CPU) */
 
 /* Puts `vector` into IRR unless the APIC is disabled. Does not call deliver. True if it was accepted. */

@@ -7,13 +7,13 @@
 
 struct vrtc {
     u64 hz;
-    u64 seconds; /* since 1970, UTC, at host TSC `tsc` */
+    u64 seconds; /* since 1970, UTC, at host TSC `tsc` (a whole second begins there) */
     u64 tsc;
-    u64 periodic_from;   /* periodic interrupts are counted from here */
-    u64 checked_seconds; /* alarm and update interrupts are given out up to this second */
-    u64 periodic_done;
+    u64 periodic_from; /* host TSC from which periodic ticks are counted */
+    u64 periodic_done; /* ticks given out since then */
+    u64 second_done;   /* update and alarm are given out up to this second */
     u8 index;
-    u8 ram[128]; /* 0..9 and century are computed unless SET is on; A..D and memory live here */
+    u8 ram[128]; /* 0..9 and the century are computed unless SET is on; alarm, A..D and memory live here */
 };
 
 void vrtc_reset(struct vrtc *r, u64 hz, u64 now, u64 seconds, u64 memory_bytes);
