@@ -36,4 +36,4 @@ static inline u64 vmx_cr_view(u64 real, u64 shadow, u64 guest_owned)
  * `supported` are the CR4 bits that the guest's CPUID announces. Rules about CR3 (PDPTE checks) and CS.L are
  * the caller's, as they need the guest's memory or segments. */
 bool vmx_cr0_legal(u64 cr0, u64 old_cr0, u64 cr4, u64 efer);
-bool vmx_cr4_legal(u64 cr4, u64 old_cr4, u64 cr0, u64 efer, u64 supported);
+bool vmx_cr4_legal(u64 cr4, u64 efer, u64 supported);

@@ -27,6 +27,7 @@ struct vmx_cpu {
     struct vmx_caps caps;
     struct vmx_host host;     /* goes into the host-state area of each VMCS that runs here */
     struct vmx_tlb_ops tlb;   /* filled by vmx_cpu_enable() for VPID if the CPU has it, and EPT likewise */
+    u8 physical_bits;         /* MAXPHYADDR */
     bool vpid;                /* VPIDs are usable here: tagged and flushable */
     bool on;                  /* in VMX operation */
     hpa_t vmxon_region;       /* one page */

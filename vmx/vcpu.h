@@ -53,20 +53,25 @@ struct vmx_live {
     u64 star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
 };
 
-/* Read at most once per exit: bits of vmx_vcpu.cached */
-enum vmx_cached { VMX_CACHED_QUALIFICATION = 1, VMX_CACHED_LENGTH = 2, VMX_CACHED_RIP = 4 };
+/* Bits of vmx_vcpu.state. The HAVE bits: read already since the last exit. */
+enum vmx_state {
+    VMX_STATE_LAUNCHED = 1, /* VMRESUME, not VMLAUNCH */
+    VMX_HAVE_QUALIFICATION = 2,
+    VMX_HAVE_LENGTH = 4,
+    VMX_HAVE_RIP = 8,
+    VMX_STATE_IRET_REBLOCKED = 16 /* see struct vmx_recovery; of this exit */
+};
 
 struct vmx_vcpu {
     u64 gpr[VMX_GPR_COUNT]; /* of the guest while it is not running; [VMX_RSP] unused */
     u64 host_rsp;           /* what HOST_RSP in the VMCS is; 0: not known */
-    u32 cached;             /* enum vmx_cached of this exit; cleared by the exit, together with armed.info */
+    u32 state; /* enum vmx_state; an exit clears the HAVE bits and, with the same store, armed.info */
     struct vmx_event armed; /* what the entry fields of the VMCS hold; info 0: nothing will be injected */
-    bool launched;          /* VMRESUME, not VMLAUNCH */
-    bool iret_reblocked;    /* see struct vmx_recovery; of this exit */
     bool virtual_nmis;
-    bool tsc_aux_live; /* RDTSCP is on, TSC_AUX has to be switched */
-    u16 vpid;          /* 0: no VPID */
-    u32 reason;        /* of the last exit, whole field */
+    bool interrupt_window, nmi_window; /* wanted */
+    bool tsc_aux_live;                 /* RDTSCP is on, TSC_AUX has to be switched */
+    u16 vpid;                          /* 0: no VPID */
+    u32 reason;                        /* of the last exit, whole field */
     u64 qualification, rip;
     u32 length;
     u64 efer;                     /* as the CPU has it in the guest, see vmx_guest_set_efer() */
@@ -101,7 +106,9 @@ enum err must_check vmx_vcpu_setup(struct vmx_vcpu *v, const struct vmx_setup *s
 /* Turns one control on or off; writes the VMCS only if that changes something. The control has to be one that
  * vmx_control_can() (or is on now and not forced). */
 void vmx_vcpu_control(struct vmx_vcpu *v, enum vmx_control control, bool on);
-/* Replaces all control words (shadow <-> EPT). The caller flushes translations as needed. */
+/* Replaces all control words (shadow <-> EPT); windows, timer and the guest's mode stay. The real control
+ * registers and EFER depend on it: the caller writes all of them again, and flushes translations as needed.
+ */
 void vmx_vcpu_set_controls(struct vmx_vcpu *v, const struct vmx_controls *controls, u64 ept_pointer);
 /* Preemption timer: exit after `tsc_ticks` (rounded up, saturated), or never. False: this CPU has none. */
 bool vmx_vcpu_timer_set(struct vmx_vcpu *v, u64 tsc_ticks);
@@ -144,18 +151,18 @@ static inline u32 vmx_exit_begin(struct vmx_vcpu *v)
 
 static inline u64 vmx_exit_qualification(struct vmx_vcpu *v)
 {
-    if (!(v->cached & VMX_CACHED_QUALIFICATION)) {
+    if (!(v->state & VMX_HAVE_QUALIFICATION)) {
         v->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
-        v->cached |= VMX_CACHED_QUALIFICATION;
+        v->state |= VMX_HAVE_QUALIFICATION;
     }
     return v->qualification;
 }
 /* Length of the instruction that exited; meaningful for the exits listed in 27.2.5 only. */
 static inline u32 vmx_exit_length(struct vmx_vcpu *v)
 {
-    if (!(v->cached & VMX_CACHED_LENGTH)) {
+    if (!(v->state & VMX_HAVE_LENGTH)) {
         v->length = (u32)vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH);
-        v->cached |= VMX_CACHED_LENGTH;
+        v->state |= VMX_HAVE_LENGTH;
     }
     return v->length;
 }
@@ -199,16 +206,16 @@ static inline void vmx_gpr_write(struct vmx_vcpu *v, unsigned number, u64 value)
 }
 static inline u64 vmx_guest_rip(struct vmx_vcpu *v)
 {
-    if (!(v->cached & VMX_CACHED_RIP)) {
+    if (!(v->state & VMX_HAVE_RIP)) {
         v->rip = vmcs_read(VMCS_GUEST_RIP);
-        v->cached |= VMX_CACHED_RIP;
+        v->state |= VMX_HAVE_RIP;
     }
     return v->rip;
 }
 static inline void vmx_guest_set_rip(struct vmx_vcpu *v, u64 rip)
 {
     v->rip = rip;
-    v->cached |= VMX_CACHED_RIP;
+    v->state |= VMX_HAVE_RIP;
     vmcs_write(VMCS_GUEST_RIP, rip);
 }
 /* The instruction is done: RIP behind it, blocking by STI and MOV SS over, a single step (TF) due. Length

@@ -1,0 +1,56 @@
+/* msr_bitmap.c - the MSR bitmap, SDM Vol. 3C 24.6.9. */
+#include "vmx/msr_bitmap.h"
+#include "arch/msr.h"
+#include "arch/string.h"
+
+#define MSR_RANGE      0x2000u
+#define MSR_HIGH_FIRST 0xC0000000u
+
+void vmx_msr_bitmap_exit_all(struct vmx_msr_bitmap *bitmap)
+{
+    memset(bitmap, -1, sizeof *bitmap);
+}
+
+/* The byte with the bit of `msr`, NULL if it has none. */
+static u8 *find(struct vmx_msr_bitmap *bitmap, u32 msr, bool write)
+{
+    if (msr < MSR_RANGE)
+        return &(write ? bitmap->write_low : bitmap->read_low)[msr / 8];
+    if (msr - MSR_HIGH_FIRST < MSR_RANGE)
+        return &(write ? bitmap->write_high : bitmap->read_high)[(msr - MSR_HIGH_FIRST) / 8];
+    return NULL;
+}
+
+static void set(u8 *byte, unsigned bit, bool value)
+{
+    *byte = (u8)((*byte & ~(1u << bit)) | (u32)value << bit);
+}
+
+enum err vmx_msr_bitmap_pass(struct vmx_msr_bitmap *bitmap, u32 msr, bool read, bool write)
+{
+    if (!find(bitmap, msr, false))
+        return ERR_RANGE;
+    set(find(bitmap, msr, false), msr % 8, !read);
+    set(find(bitmap, msr, true), msr % 8, !write);
+    return ERR_OK;
+}
+
+bool vmx_msr_bitmap_exits(const struct vmx_msr_bitmap *bitmap, u32 msr, bool write)
+{
+    const u8 *byte = find((struct vmx_msr_bitmap *)(uintptr_t)bitmap, msr, write);
+
+    return !byte || *byte >> msr % 8 & 1;
+}
+
+void vmx_msr_bitmap_pass_switched(struct vmx_msr_bitmap *bitmap)
+{
+    static const u32 switched[] = {MSR_IA32_FS_BASE,     MSR_IA32_GS_BASE,     MSR_IA32_KERNEL_GS_BASE,
+                                   MSR_IA32_STAR,        MSR_IA32_LSTAR,       MSR_IA32_CSTAR,
+                                   MSR_IA32_FMASK,       MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP,
+                                   MSR_IA32_SYSENTER_EIP};
+
+    for (size_t i = 0; i < ARRAY_SIZE(switched); i++) {
+        set(find(bitmap, switched[i], false), switched[i] % 8, false);
+        set(find(bitmap, switched[i], true), switched[i] % 8, false);
+    }
+}
