@@ -3,13 +3,14 @@ is a change of one line."""
 import re
 
 HYPERVISOR = r'^\[patchbay\] '
-CPU_LINE = re.compile(HYPERVISOR + r'cpu +(\d+)\b(.*)$', re.M)
+CPU_HEADING = re.compile(HYPERVISOR + r' *apic(.*\bEPT\b.*)$', re.M)
+CPU_LINE = re.compile(HYPERVISOR + r'cpu +(\d+):( +\d+ .*)$', re.M)
 ENTERED = re.compile(HYPERVISOR + r'vm (\S+): entered at tsc (\d+)$', re.M)
 BOOT_TICKS = re.compile(HYPERVISOR + r'boot: (\d+) ticks from efi_main to the first guest instruction', re.M)
 MEMORY = re.compile(HYPERVISOR + r'memory: (\d+) KiB for the hypervisor', re.M)
 VM_ENDED = re.compile(HYPERVISOR + r'vm (\S+): ended: (.*)$', re.M)
 ALL_ENDED = re.compile(HYPERVISOR + r'all VMs have ended, code (\d+)$', re.M)
-NO_VMX = re.compile(HYPERVISOR + r'.*\bVMX\b.*$', re.M)
+NO_VMX = re.compile(HYPERVISOR + r'cannot run here: .*\bVMX\b.*$', re.M)
 CONFIG_ERROR = re.compile(HYPERVISOR + r'EFI/patchbay/patchbay\.ini:(\d+):(\d+): error: (.*)$', re.M)
 PANIC = re.compile(r'\bpanic\b|broken invariant', re.I)
 DEMO_PASS = 'demo: PASS'
@@ -26,7 +27,11 @@ def guest_lines(text, name):
     return [line[len(prefix):] for line in text.split('\n') if line.startswith(prefix)]
 
 
-def without(words, feature):
-    """Whether a line of capabilities says that the feature is not there."""
-    return bool(re.search(rf'\bno {feature}\b|\b{feature}[ :=]*no\b', words, re.I)) \
-        or not re.search(rf'\b{feature}\b', words, re.I)
+def capabilities(text):
+    """The table of what VMX offers: {cpu: {feature: bool}}. Its last columns are marked + or -."""
+    heading = CPU_HEADING.search(text)
+    table = {}
+    for number, words in CPU_LINE.findall(text):
+        marks = [mark == '+' for mark in words.split() if mark in '+-']
+        table[int(number)] = dict(zip(heading[1].split()[-len(marks):], marks)) if heading and marks else {}
+    return table
