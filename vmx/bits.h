@@ -52,6 +52,9 @@
 #define EPTP_AD           BIT(6)
 #define EPTP_RESERVED_LOW 0xF80ull
 
+/* PDPTE of PAE paging, Vol. 3A table 4-8 */
+#define PDPTE_PAE_RESERVED 0x1E6ull
+
 /* Guest activity state, 24.4.2 */
 #define VMX_ACTIVITY_ACTIVE   0u
 #define VMX_ACTIVITY_HLT      1u

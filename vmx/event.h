@@ -20,7 +20,8 @@ enum vmx_event_type { /* bits 10:8 */
 #define VMX_EVENT_TYPE_SHIFT  8
 #define VMX_EVENT_TYPE_MASK   (7u << VMX_EVENT_TYPE_SHIFT)
 #define VMX_EVENT_HAS_ERROR   (1u << 11)
-#define VMX_EVENT_IRET_NMI    (1u << 12) /* exits only: an IRET had unblocked NMIs before it faulted */
+#define VMX_EVENT_IRET_NMI    (1u << 12)  /* exits only: an IRET had unblocked NMIs before it faulted */
+#define VMX_EVENT_RESERVED    0x7FFFF000u /* at entries */
 #define VMX_EVENT_VALID       (1u << 31)
 
 /* Guest interruptibility state (24.4.2, table 24-3) */
@@ -29,6 +30,10 @@ enum vmx_event_type { /* bits 10:8 */
 #define VMX_BLOCKING_SMI         (1u << 2)
 #define VMX_BLOCKING_NMI         (1u << 3)
 #define VMX_ENCLAVE_INTERRUPTION (1u << 4)
+
+#define VMX_INTERRUPTIBILITY_RESERVED (~0x1Fu)
+
+#define VMX_INSTRUCTION_MAX 15u /* bytes */
 
 struct vmx_event {
     u32 info;   /* 0: none */
