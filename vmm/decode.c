@@ -4,115 +4,7 @@
  */
 #include "vmm/decode.h"
 
-/*
- * Forms: where the operands are. All up to the last prefix are prefixes, all from the first ModRM form on
- * are followed by a ModRM byte. Two flags may be added, see decode.def.
- */
-enum form {
-    FORM_UNKNOWN,
-    FORM_SEG_ES, /* the six in the order of enum insn_segment */
-    FORM_SEG_CS,
-    FORM_SEG_SS,
-    FORM_SEG_DS,
-    FORM_SEG_FS,
-    FORM_SEG_GS,
-    FORM_OPERAND_SIZE,
-    FORM_ADDRESS_SIZE,
-    FORM_LOCK,
-    FORM_REPNE,
-    FORM_REP,
-    FORM_REX,
-    FORM_LAST_PREFIX = FORM_REX,
-    FORM_ESCAPE,
-    FORM_MOVBE, /* the 0F 38 map, of which only MOVBE is known */
-    FORM_PUSH_REG,
-    FORM_PUSH_IMM,
-    FORM_PUSH_IMM8,
-    FORM_PUSHF,
-    FORM_CALL,
-    FORM_MOFFS_LOAD,
-    FORM_MOFFS_STORE,
-    FORM_STRING,
-    FORM_GROUP, /* op is an enum group */
-    FORM_FIRST_MODRM = FORM_GROUP,
-    FORM_MR,
-    FORM_RM,
-    FORM_MI,
-    FORM_MI8,
-    FORM_M,
-    FORM_M1,
-    FORM_MCL,
-    FORM_EXTEND,
-    FORM_MOVSXD,
-    FORM_MOVNTI,
-    FORM_SETCC,
-    FORM_CMPXCHG8B,
-    FORM_CLFLUSH,
-    FORM_POP,
-    FORM_PUSH_RM,
-    FORM_CALL_RM,
-    FORM_SSE,
-    FORM_MASK = 63,
-    FORM_W = 64,
-    FORM_BYREG = 128,
-};
-_Static_assert((int)FORM_SSE < (int)FORM_MASK, "forms and flags share a byte");
-
-enum group { GROUP_8F, GROUP_C6, GROUP_F6, GROUP_FE, GROUP_FF, GROUP_AE, GROUP_BA, GROUP_C7, GROUP_COUNT };
-
-struct opcode {
-    u8 op;
-    u8 form;
-};
-
-#define W        FORM_W
-#define BYREG    FORM_BYREG
-#define MAP_SIZE 256
-
-static const struct opcode map_one[MAP_SIZE] = {
-#define ROW_ONE(first, last, op, form) [first... last] = {op, form},
-#define ROW_TWO(first, last, op, form)
-#define PREFIX(opcode, form)               ROW_ONE(opcode, opcode, INSN_NONE, FORM_##form)
-#define OPCODE(map, first, last, op, form) ROW_##map(first, last, INSN_##op, FORM_##form)
-#define GROUPED(map, first, last, group)   ROW_##map(first, last, GROUP_##group, FORM_GROUP)
-#include "vmm/decode.def"
-#undef ROW_ONE
-#undef ROW_TWO
-};
-
-static const struct opcode map_two[MAP_SIZE] = {
-#define ROW_ONE(first, last, op, form)
-#define ROW_TWO(first, last, op, form)     [first... last] = {op, form},
-#define OPCODE(map, first, last, op, form) ROW_##map(first, last, INSN_##op, FORM_##form)
-#define GROUPED(map, first, last, group)   ROW_##map(first, last, GROUP_##group, FORM_GROUP)
-#include "vmm/decode.def"
-#undef ROW_ONE
-#undef ROW_TWO
-};
-
-static const struct opcode groups[GROUP_COUNT][8] = {
-#define GROUP(group, reg, op, form) [GROUP_##group][reg] = {INSN_##op, FORM_##form},
-#include "vmm/decode.def"
-};
-
-enum sse_prefix { SSE_PREFIX_NONE, SSE_PREFIX_66, SSE_PREFIX_F3, SSE_PREFIX_F2 };
-enum sse_direction { SSE_LOAD, SSE_STORE };
-
-static const struct sse {
-    u8 opcode;
-    u8 prefix; /* enum sse_prefix */
-    u8 op;
-    u8 direction; /* enum sse_direction */
-    u8 size;
-    bool aligned;
-} sse_rows[] = {
-#define SSE(opcode, prefix, op, direction, bytes, aligned) \
-    {opcode, SSE_PREFIX_##prefix, INSN_##op, SSE_##direction, bytes, aligned},
-#include "vmm/decode.def"
-};
-
-#undef W
-#undef BYREG
+#include "vmm/decode_map.h"
 
 /* Instructions that accept LOCK, if their destination is memory (SDM Vol. 2A, LOCK). */
 static const u64 lockable = BIT(INSN_ADD) | BIT(INSN_OR) | BIT(INSN_ADC) | BIT(INSN_SBB) | BIT(INSN_AND) |
@@ -192,7 +84,7 @@ static enum err fetch_opcode(struct decoder *d, struct opcode *out)
     for (;;) {
         if (!fetch_byte(d, &d->opcode))
             return d->exhausted;
-        *out = map_one[d->opcode];
+        *out = decode_map_one[d->opcode];
         if (out->form > FORM_LAST_PREFIX)
             break;
         if (out->form == FORM_UNKNOWN)
@@ -207,7 +99,7 @@ static enum err fetch_opcode(struct decoder *d, struct opcode *out)
     if (out->form == FORM_ESCAPE) {
         if (!fetch_byte(d, &d->opcode))
             return d->exhausted;
-        *out = map_two[d->opcode];
+        *out = decode_map_two[d->opcode];
     }
     return out->form == FORM_UNKNOWN ? ERR_UNSUPPORTED : ERR_OK;
 }
@@ -305,8 +197,8 @@ static bool find_sse(const struct decoder *d, struct insn *in)
                 : d->rep == INSN_REP_REPNE ? SSE_PREFIX_F2
                 : d->operand_size          ? SSE_PREFIX_66
                                            : SSE_PREFIX_NONE;
-    for (size_t i = 0; i < ARRAY_SIZE(sse_rows); i++) {
-        const struct sse *row = &sse_rows[i];
+    for (size_t i = 0; i < DECODE_SSE_ROWS; i++) {
+        const struct sse_row *row = &decode_sse_rows[i];
         if (row->opcode != d->opcode || row->prefix != prefix)
             continue;
         in->op = row->op;
@@ -382,12 +274,13 @@ static enum err decode_modrm(struct decoder *d, struct opcode oc, struct insn *i
     unsigned reg = field | (d->rex & REX_R ? EXTENDED : 0);
 
     if ((oc.form & FORM_MASK) == FORM_GROUP)
-        oc = groups[oc.op][field];
+        oc = decode_groups[oc.op][field];
     u8 form = oc.form & FORM_MASK;
     in->op = oc.op + (oc.form & FORM_BYREG ? field : 0);
     in->op_size = operand_size(d, oc, in->op);
     in->mem_size = in->op_size;
-    in->cond = d->opcode & CONDITION_MASK;
+    if (in->op == INSN_SETCC || in->op == INSN_CMOVCC)
+        in->cond = d->opcode & CONDITION_MASK;
 
     unsigned imm_bytes = 0;
     switch (form) {
@@ -509,7 +402,9 @@ static enum err decode_implied(struct decoder *d, struct opcode oc, struct insn 
     }
 }
 
-enum err decode_insn(const u8 *bytes, size_t n, enum cpu_mode mode, struct insn *out)
+/* Every instruction. Kept out of line so that the fast path saves no registers for it. */
+static __attribute__((noinline)) enum err decode_any(const u8 *bytes, size_t n, enum cpu_mode mode,
+                                                     struct insn *out)
 {
     struct decoder d = {
         .bytes = bytes,
@@ -534,6 +429,64 @@ enum err decode_insn(const u8 *bytes, size_t n, enum cpu_mode mode, struct insn 
         return ERR_UNSUPPORTED;
     out->length = d.at;
     return ERR_OK;
+}
+
+/*
+ * The usual page-table write and device access, decoded in a few dozen CPU instructions: MOV of 4 or 8 bytes
+ * in 64-bit code with [base + disp]. False, and *out untouched, if it is anything else; what follows decodes
+ * these too.
+ */
+static inline bool decode_plain_mov(const u8 *bytes, size_t n, struct insn *out)
+{
+    enum { REX_MASK = 0xF0, REX = 0x40, MOV_STORE = 0x89, MOV_LOAD = 0x8B, LONGEST = 7 };
+
+    if (n < LONGEST)
+        return false;
+    unsigned rex = (bytes[0] & REX_MASK) == REX ? bytes[0] : 0;
+    const u8 *p = bytes + (rex != 0);
+    unsigned modrm = p[1], mod = modrm >> MOD_SHIFT, rm = modrm & FIELD_MASK;
+    if ((p[0] != MOV_STORE && p[0] != MOV_LOAD) || mod == MOD_REGISTER || rm == RM_SIB ||
+        (mod == MOD_DISP0 && rm == RM_DISP_ONLY))
+        return false;
+
+    unsigned size = rex & REX_W ? 8 : 4;
+    unsigned length = (unsigned)(p + 2 - bytes);
+    s64 disp = 0;
+    if (mod == MOD_DISP8) {
+        disp = (int8_t)p[2];
+        length += 1;
+    } else if (mod == MOD_DISP) {
+        int32_t disp32;
+        __builtin_memcpy(&disp32, p + 2, sizeof disp32);
+        disp = disp32;
+        length += sizeof disp32;
+    }
+    bool store = p[0] == MOV_STORE;
+    unsigned base = rm | (rex & REX_B ? EXTENDED : 0);
+    *out = (struct insn){
+        .length = length,
+        .mode = CPU_MODE_64,
+        .op = INSN_MOV,
+        .op_size = size,
+        .mem_size = size,
+        .addr_size = 8,
+        .dst = store ? INSN_OPERAND_MEM : INSN_OPERAND_REG,
+        .src = store ? INSN_OPERAND_REG : INSN_OPERAND_MEM,
+        .reg = ((modrm >> REG_SHIFT) & FIELD_MASK) | (rex & REX_R ? EXTENDED : 0),
+        .plain = true,
+        .mem = {.base = base,
+                .index = INSN_NO_REG,
+                .seg = base == REG_BP ? INSN_SEG_SS : INSN_SEG_DS,
+                .disp = (u64)disp},
+    };
+    return true;
+}
+
+enum err decode_insn(const u8 *bytes, size_t n, enum cpu_mode mode, struct insn *out)
+{
+    if (mode == CPU_MODE_64 && decode_plain_mov(bytes, n, out))
+        return ERR_OK;
+    return decode_any(bytes, n, mode, out);
 }
 
 bool insn_uses_rsp(const struct insn *insn)

@@ -136,6 +136,8 @@ struct insn {
     bool high8;   /* reg means AH, CH, DH, BH (reg 0..3, bits 15:8) */
     bool lock;    /* LOCK prefix present (XCHG with memory locks without it) */
     bool aligned; /* memory operand must be 16-byte aligned, else #GP */
+    bool plain;   /* MOV between 4 or 8 bytes at base + disp and a register, 64-bit code, no prefix: emulated
+                     fast */
     struct insn_mem mem;
     u64 imm; /* sign-extended */
 };

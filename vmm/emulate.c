@@ -363,7 +363,8 @@ static enum emulate_status emulate_push(const struct insn *in, struct emulate_st
     return s;
 }
 
-static enum emulate_status dispatch(const struct insn *in, struct emulate_state *st, u64 *next_rip)
+static __attribute__((noinline)) enum emulate_status dispatch(const struct insn *in, struct emulate_state *st,
+                                                              u64 *next_rip)
 {
     gva_t gva;
 
@@ -382,6 +383,7 @@ static enum emulate_status dispatch(const struct insn *in, struct emulate_state 
     if (in->aligned && (gva.v & XMM_ALIGN_MASK))
         return EMULATE_UNKNOWN; /* #GP, which hardware raises before any page fault */
     switch (in->op) {
+    case INSN_MOV:
     case INSN_MOVZX:
     case INSN_MOVSX:
     case INSN_MOVBE:
@@ -399,6 +401,21 @@ static enum emulate_status dispatch(const struct insn *in, struct emulate_state 
     }
 }
 
+/* See struct insn.plain: what emulate_move() does, without its choices. */
+static inline enum emulate_status emulate_plain_mov(const struct insn *in, struct emulate_state *st)
+{
+    gva_t gva = GVA(st->gpr[in->mem.base] + in->mem.disp);
+    u64 *reg = &st->gpr[in->reg];
+    u64 v[2] = {in->op_size == 8 ? *reg : (u32)*reg, 0};
+
+    if (likely(in->dst == INSN_OPERAND_MEM))
+        return st->ops->write(st->ctx, gva, in->op_size, v);
+    enum emulate_status s = st->ops->read(st->ctx, gva, in->op_size, false, v);
+    if (s == EMULATE_OK)
+        *reg = in->op_size == 8 ? v[0] : (u32)v[0];
+    return s;
+}
+
 enum emulate_status emulate_insn(const struct insn *in, struct emulate_state *st)
 {
     bool trap = st->rflags & RFLAGS_TF;
@@ -408,8 +425,8 @@ enum emulate_status emulate_insn(const struct insn *in, struct emulate_state *st
     st->debug_trap = false;
     if (in->mode != CPU_MODE_64)
         next_rip = (u32)next_rip;
-    if (likely(in->op == INSN_MOV))
-        s = emulate_move(in, st, insn_effective_address(in, st));
+    if (likely(in->plain))
+        s = emulate_plain_mov(in, st);
     else
         s = dispatch(in, st, &next_rip);
     if (s == EMULATE_OK) {

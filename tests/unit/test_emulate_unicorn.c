@@ -1,4 +1,4 @@
-/* links: vmm/decode.c vmm/emulate.c vmm/emulate_alu.c */
+/* links: vmm/decode.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c */
 /* libs: -lunicorn */
 /*
  * test_emulate_unicorn.c - the effect of every instruction we emulate, compared with Unicorn (QEMU's
