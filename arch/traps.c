@@ -106,19 +106,27 @@ static void dump_stack(const struct trap_frame *f)
         }
 }
 
+static void report_guard(void *address, u64 guard)
+{
+    if (ALIGN_DOWN(*(const u64 *)address, PAGE_SIZE) == guard)
+        log_line("  cr2 is in a guard page: a stack of this CPU has overflowed");
+}
+
 void traps_dump(const struct trap_frame *f)
 {
     static const char names[16][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                       "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
     log_line("  rip %016lx (image+0x%lx) cs %lx rflags %lx", f->rip, image_offset(f->rip), f->cs, f->rflags);
-    for (u32 i = 0; i < ARRAY_SIZE(names); i += 4)
+    for (u32 i = 0; i < ARRAY_SIZE(names) && f->cs; i += 4) /* no CS: only RIP and RSP are known */
         log_line("  %-3s %016lx  %-3s %016lx  %-3s %016lx  %-3s %016lx", names[i],
                  i == 4 ? f->rsp : f->gpr[i], names[i + 1], f->gpr[i + 1], names[i + 2], f->gpr[i + 2],
                  names[i + 3], f->gpr[i + 3]);
     log_line("  cr0 %lx cr2 %lx cr3 %lx cr4 %lx", cr0_read(), cr2_read(), cr3_read(), cr4_read());
-    if (cpu_count())
-        dump_stack(f);
+    if (!cpu_count())
+        return;
+    cpu_area_guards(this_cpu(), report_guard, &(u64){cr2_read()});
+    dump_stack(f);
 }
 
 void traps_handle(struct trap_frame *f)
