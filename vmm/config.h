@@ -163,6 +163,10 @@ struct platform_support {
     void *ctx;
 };
 
+/* Fills the fields that depend on this version of Patchbay alone; the boot and patchbay-check both start so.
+ */
+void config_this_version(struct platform_support *have);
+
 /* Checks a parsed configuration against a machine. OK, or INVALID if anything was reported. */
 enum err config_check(const struct config *config, const struct platform_support *have,
                       struct config_report *report) must_check;

@@ -148,7 +148,7 @@ static void check_memory(const struct config *config, const struct platform_supp
         /* The VM that goes too far is told; a smaller one after it may still fit. */
         config_say(
             report, vm->at[CONFIG_VM_MEMORY] ? vm->at[CONFIG_VM_MEMORY] : vm->line, 0,
-            "VM '%s' has %s of memory, but only %lluM of this machine's are left for it; lower 'memory'",
+            "VM '%s' has %s of memory, but only %lluM are left for it on this machine; lower 'memory'",
             vm->name, config_size_text(vm->memory).text,
             (unsigned long long)((available > before + have->overhead ? available - before - have->overhead
                                                                       : 0) /
@@ -156,6 +156,15 @@ static void check_memory(const struct config *config, const struct platform_supp
         report->bad_vms |= 1u << i;
         needed = before;
     }
+}
+
+void config_this_version(struct platform_support *have)
+{
+    have->max_vcpus = 1;
+    have->paging_ept = false;
+    have->shadow_shared = false;
+    have->restart = false;
+    have->modes = CONFIG_MODE_MESSAGE | CONFIG_MODE_SHARE_RO | CONFIG_MODE_DONATE;
 }
 
 enum err config_check(const struct config *config, const struct platform_support *have,

@@ -55,7 +55,7 @@ bool config_check_bytes(struct config_parser *p, const char *line, size_t n);
 /* Keys of a section; *count of them. *at is where the current section notes their lines. */
 const struct config_key *config_keys_of(const struct config_parser *p, u32 *count, u32 **at);
 
-/* One error line. `column` 0: only the line is known. */
+/* One error line. `column` 0: only the line is known; editors are then sent to its start. */
 void config_say(struct config_report *report, u32 line, u32 column, const char *fmt, ...) printf_like(4, 5);
 
 /* An error at `where`, a pointer into the current line (or anything: then column 1), in the current section.

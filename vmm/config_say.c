@@ -14,10 +14,7 @@ static void emit(struct config_report *report, u32 line, u32 column, const char 
     char text[MAX_MESSAGE];
     size_t used;
 
-    if (column)
-        used = format_string(text, sizeof(text), "%s:%u:%u: error: ", report->file, line, column);
-    else
-        used = format_string(text, sizeof(text), "%s:%u: error: ", report->file, line);
+    used = format_string(text, sizeof(text), "%s:%u:%u: error: ", report->file, line, MAX(column, 1u));
     if (used < sizeof(text))
         format_args(text + used, sizeof(text) - used, fmt, args);
     report->errors++;

@@ -160,18 +160,18 @@ static void test_sections(void **state)
            "p.ini:3:2: error: unknown section 'xyzzyxyzzy'; there are 'machine', 'vm NAME' "
            "and 'channel NAME NAME'\n");
     expect("",
-           "p.ini:1: error: there is no VM to run; add a section [vm NAME] with a line 'kernel = FILE'\n");
-    expect("[vm a]\nmemory = 8M\n", "p.ini:1: error: VM 'a' has no kernel; add a line 'kernel = FILE'\n");
-    expect("[vm a]\n", "p.ini:1: error: VM 'a' has no kernel; add a line 'kernel = FILE'\n");
+           "p.ini:1:1: error: there is no VM to run; add a section [vm NAME] with a line 'kernel = FILE'\n");
+    expect("[vm a]\nmemory = 8M\n", "p.ini:1:1: error: VM 'a' has no kernel; add a line 'kernel = FILE'\n");
+    expect("[vm a]\n", "p.ini:1:1: error: VM 'a' has no kernel; add a line 'kernel = FILE'\n");
     assert_int_equal(report.bad_vms, 1);
 }
 
 static void test_channels(void **state)
 {
     (void)state;
-    expect(VM_A VM_B "[channel a c]\n", "p.ini:5: error: there is no VM 'c'; did you mean 'a'?\n");
+    expect(VM_A VM_B "[channel a c]\n", "p.ini:5:1: error: there is no VM 'c'; did you mean 'a'?\n");
     expect(VM_A VM_B "[channel a gamma]\n",
-           "p.ini:5: error: there is no VM 'gamma'; declare it with [vm gamma]\n");
+           "p.ini:5:1: error: there is no VM 'gamma'; declare it with [vm gamma]\n");
     expect(VM_A "[channel a a]\n", "p.ini:3:12: error: the channel joins 'a' with itself; name two VMs\n");
     expect(VM_A VM_B "[channel a b]\n[channel b a]\n",
            "p.ini:6:10: error: the channel of 'b' and 'a' is declared already in line 5; join the two\n");
@@ -241,19 +241,19 @@ static void test_values2(void **state)
     expect("[vm a]\nkernel = builtin:alpa\n",
            "p.ini:2:10: error: kernel cannot be 'builtin:alpa'; did you mean "
            "'builtin:alpha'?\n");
-    expect("[machine]\nkeyboard = aa\n" VM_A, "p.ini:2: error: there is no VM 'aa'; did you mean 'a'?\n");
+    expect("[machine]\nkeyboard = aa\n" VM_A, "p.ini:2:1: error: there is no VM 'aa'; did you mean 'a'?\n");
     expect("[machine]\nescape = alt-x\n" VM_A,
            "p.ini:2:10: error: escape 'alt-x' is not a control key; write ctrl-a to ctrl-z\n");
     expect(VM_A "format = flat\ninitrd = x\n",
-           "p.ini:4: error: initrd is for linux and multiboot kernels only; "
+           "p.ini:4:1: error: initrd is for linux and multiboot kernels only; "
            "remove the line or the 'format' in line 3\n");
     expect(VM_A "format = linux\nmodules = x\n",
-           "p.ini:4: error: modules are for multiboot kernels only; remove the "
+           "p.ini:4:1: error: modules are for multiboot kernels only; remove the "
            "line or the 'format' in line 3\n");
     expect(VM_A "modules = 1,2,3,4,5,6,7,8,9\n",
            "p.ini:3:27: error: modules has more than 8 files; leave some out\n");
     expect(VM_A "vcpus = 33\n" VM_B "vcpus = 32\n",
-           "p.ini:4: error: the VMs have more than 64 vCPUs from here on; "
+           "p.ini:4:1: error: the VMs have more than 64 vCPUs from here on; "
            "lower some 'vcpus'\n");
 }
 
@@ -287,7 +287,7 @@ static void test_lines(void **state)
     assert_non_null(strstr(said, "p.ini:2:11: error: the line has a control character (0x0); remove it\n"));
     char *big = calloc(1, CONFIG_MAX_TEXT + 1);
     assert_int_equal(parse_bytes(big, CONFIG_MAX_TEXT + 1), ERR_INVALID);
-    assert_string_equal(said, "p.ini:1: error: the file is larger than 64K; is it the right one?\n");
+    assert_string_equal(said, "p.ini:1:1: error: the file is larger than 64K; is it the right one?\n");
     free(big);
 }
 
@@ -355,35 +355,35 @@ static void test_check(void **state)
 
     (void)state;
     check(builtin_ini, &have, "");
-    check(
-        "[vm a]\nkernel=gone\ninitrd=empty\nmodules=broken\n", &have,
-        "p.ini:2: error: file 'gone' is not on the EFI system partition; copy it there or correct the name\n"
-        "p.ini:3: error: file 'empty' is empty; copy it again\n"
-        "p.ini:4: error: file 'broken' cannot be read: input/output error\n");
+    check("[vm a]\nkernel=gone\ninitrd=empty\nmodules=broken\n", &have,
+          "p.ini:2:1: error: file 'gone' is not on the EFI system partition; copy it there or correct the "
+          "name\n"
+          "p.ini:3:1: error: file 'empty' is empty; copy it again\n"
+          "p.ini:4:1: error: file 'broken' cannot be read: input/output error\n");
     check(VM_A "memory = 128M\n" VM_B "memory = 32M\n", &have,
-          "p.ini:3: error: VM 'a' has 128M of memory, but only 99M of this machine's are left for it; lower "
+          "p.ini:3:1: error: VM 'a' has 128M of memory, but only 99M are left for it on this machine; lower "
           "'memory'\n");
     assert_int_equal(report.bad_vms, 1);
     check(VM_A "memory = 64M\n" VM_B "memory = 64M\n", &have,
-          "p.ini:6: error: VM 'b' has 64M of memory, but only 34M of this machine's are left for it; lower "
+          "p.ini:6:1: error: VM 'b' has 64M of memory, but only 34M are left for it on this machine; lower "
           "'memory'\n");
     assert_int_equal(report.bad_vms, 2);
     check(VM_A "cpus = 0-3\n", &have,
-          "p.ini:3: error: VM 'a' asks for CPU 3, but this machine has 2 CPUs; use 0 to 1\n");
-    check(
-        VM_A "vcpus = 2\nshadow = shared\npaging = ept\nrestart = on\n", &have,
-        "p.ini:3: error: this version of Patchbay runs VMs of at most 1 vCPU; write vcpus = 1\n"
-        "p.ini:4: error: this version of Patchbay has no shared shadow tables yet; write shadow = per-vcpu\n"
-        "p.ini:5: error: this machine's CPUs have no EPT; write paging = shadow\n"
-        "p.ini:6: error: this version of Patchbay cannot start a VM again yet; write restart = off\n");
+          "p.ini:3:1: error: VM 'a' asks for CPU 3, but this machine has 2 CPUs; use 0 to 1\n");
+    check(VM_A "vcpus = 2\nshadow = shared\npaging = ept\nrestart = on\n", &have,
+          "p.ini:3:1: error: this version of Patchbay runs VMs of at most 1 vCPU; write vcpus = 1\n"
+          "p.ini:4:1: error: this version of Patchbay has no shared shadow tables yet; write shadow = "
+          "per-vcpu\n"
+          "p.ini:5:1: error: this machine's CPUs have no EPT; write paging = shadow\n"
+          "p.ini:6:1: error: this version of Patchbay cannot start a VM again yet; write restart = off\n");
     have.ept = true;
     have.memory = GIB;
     have.cpus = 1;
     check(VM_A "paging = ept\ncpus = 1\n" VM_B "[channel b a]\nmodes = share-rw,lend\n", &have,
-          "p.ini:4: error: VM 'a' asks for CPU 1, but this machine has CPU 0 only; remove the line\n"
-          "p.ini:3: error: this version of Patchbay does not page VMs by EPT yet; write paging = shadow\n"
-          "p.ini:8: error: this version of Patchbay has no channel mode 'share-rw' yet; remove it\n"
-          "p.ini:8: error: this version of Patchbay has no channel mode 'lend' yet; remove it\n");
+          "p.ini:4:1: error: VM 'a' asks for CPU 1, but this machine has CPU 0 only; remove the line\n"
+          "p.ini:3:1: error: this version of Patchbay does not page VMs by EPT yet; write paging = shadow\n"
+          "p.ini:8:1: error: this version of Patchbay has no channel mode 'share-rw' yet; remove it\n"
+          "p.ini:8:1: error: this version of Patchbay has no channel mode 'lend' yet; remove it\n");
 }
 
 static void ignore(void *ctx, const char *path, u32 line)

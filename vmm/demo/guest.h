@@ -57,6 +57,8 @@ void trap_on_interrupt(u8 vector, void (*handler)(void));
 /* One access each; an exception in it is caught and told. Anywhere else an exception ends the guest. */
 struct fault try_read(u64 va, u64 *value);
 struct fault try_write(u64 va, u64 value);
+/* Calls va, where a RET should be. */
+struct fault try_exec(u64 va);
 /* Called by a guest_start.S stub. */
 void guest_trap(struct trap_frame *frame);
 

@@ -23,6 +23,7 @@ static struct gate idt[GUEST_VECTORS];
 static u64 gdt[3] = {0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF};
 static void (*handlers[GUEST_VECTORS])(void);
 static struct fault last;
+static u64 exec_target; /* where try_exec() is just calling; 0: nowhere */
 
 void trap_init(void)
 {
@@ -66,7 +67,10 @@ void guest_trap(struct trap_frame *frame)
     }
     __asm__ volatile("mov %%cr2, %0" : "=r"(address));
     last = (struct fault){true, frame->vector, frame->error, address};
-    if (frame->rip == (u64)try_read_at) {
+    if (exec_target && frame->rip == exec_target) {
+        frame->rip = *(u64 *)frame->rsp; /* back to the caller */
+        frame->rsp += sizeof(u64);
+    } else if (frame->rip == (u64)try_read_at) {
         frame->rip = (u64)try_read_done;
     } else if (frame->rip == (u64)try_write_at) {
         frame->rip = (u64)try_write_done;
@@ -89,5 +93,14 @@ struct fault try_write(u64 va, u64 value)
 {
     last.taken = false;
     try_write_raw(va, value);
+    return last;
+}
+
+struct fault try_exec(u64 va)
+{
+    last.taken = false;
+    exec_target = va;
+    ((void (*)(void))va)();
+    exec_target = 0;
     return last;
 }

@@ -1,0 +1,43 @@
+# guests.mk - the guests that the end-to-end tests boot; included by the Makefile. They are in $(TEST_GUESTS).
+#
+#   mb32.elf       32-bit multiboot: what it was given, then all 32-bit paging modes
+#   elf64.elf      64-bit ELF with three segments
+#   torture64.bin  flat 64-bit: random page-table changes, every access checked
+#
+# Each prints "NAME: PASS" (or FAIL and why) and writes its exit code to port 0xF4.
+
+TEST_GUEST_DIR := $(BUILD)/tests/guests
+TEST_GUESTS    := $(TEST_GUEST_DIR)/mb32.elf $(TEST_GUEST_DIR)/elf64.elf $(TEST_GUEST_DIR)/torture64.bin
+
+# Tables are read and written through pointers of several types.
+$(BUILD)/guest/tests/guests/%.o: GUEST_OBJ_CFLAGS += -fno-strict-aliasing
+
+$(TEST_GUEST_DIR)/elf64.elf: $(BUILD)/guest/tests/guests/elf64.o $(GUEST_LIB_OBJS) tests/guests/elf64.ld
+	$(call say,GUESTLD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(LD) $(GUEST_LINK) -T tests/guests/elf64.ld -o $@ $(filter %.o,$^)
+
+$(TEST_GUEST_DIR)/torture64.bin: $(BUILD)/guest/tests/guests/torture64.o $(GUEST_LIB_OBJS) vmm/demo/guest.ld
+	$(call say,GUESTLD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
+	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
+
+MB32_OBJS := $(addprefix $(TEST_GUEST_DIR)/,mb32.o mb32_lib.o mb32_start.o)
+$(TEST_GUEST_DIR)/mb32%.o: tests/guests/mb32%.c tests/guests/mb32.h $(BUILD)/flags
+	$(call say,GUESTCC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -m32 $(filter-out -mcmodel=small -mno-red-zone,$(GUEST_OBJ_CFLAGS)) -fno-strict-aliasing -c -o $@ $<
+$(TEST_GUEST_DIR)/mb32_start.o: tests/guests/mb32_start.S $(BUILD)/flags
+	$(call say,GUESTCC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -m32 -c -o $@ $<
+$(TEST_GUEST_DIR)/mb32.elf: $(MB32_OBJS) tests/guests/mb32.ld
+	$(call say,GUESTLD,$@)
+	$(Q)$(LD) -m elf_i386 $(GUEST_LINK) -T tests/guests/mb32.ld -o $@ $(MB32_OBJS)
+
+# The host tool that checks configurations with the hypervisor's parser.
+CHECK_TOOL := $(BUILD)/patchbay-check
+$(CHECK_TOOL): $(patsubst %.c,$(BUILD)/host/%.o,tests/tools/patchbay-check.c $(wildcard vmm/config*.c) arch/err.c arch/format.c)
+	$(call say,HOSTLD,$@)
+	$(Q)$(CC) $(HOST_CFLAGS) -o $@ $^ $(shell $(CC) -print-file-name=libinih.a)
