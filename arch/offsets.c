@@ -2,7 +2,7 @@
 #include "arch/percpu.h"
 #include "arch/traps.h"
 
-#define OFFSET(name, value) __asm__ volatile("\n->" #name " %c0" : : "i"(value))
+#define OFFSET(name, value) __asm__ volatile("\n.ascii \"->" #name " %c0\"" : : "i"(value))
 
 void offsets(void);
 void offsets(void)
