@@ -24,7 +24,7 @@ $(TEST_GUEST_DIR)/torture64.bin: $(BUILD)/guest/tests/guests/torture64.o $(GUEST
 	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
 
 MB32_OBJS := $(addprefix $(TEST_GUEST_DIR)/,mb32.o mb32_lib.o mb32_start.o)
-$(TEST_GUEST_DIR)/mb32%.o: tests/guests/mb32%.c tests/guests/mb32.h $(BUILD)/flags
+$(filter-out %_start.o,$(MB32_OBJS)): $(TEST_GUEST_DIR)/%.o: tests/guests/%.c tests/guests/mb32.h $(BUILD)/flags
 	$(call say,GUESTCC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -m32 $(filter-out -mcmodel=small -mno-red-zone,$(GUEST_OBJ_CFLAGS)) -fno-strict-aliasing -c -o $@ $<

@@ -1,0 +1,154 @@
+/* mb32_lib.c - text on the 16550, exceptions and single accesses of the 32-bit guest. */
+#include "tests/guests/mb32.h"
+
+#include <stdarg.h>
+
+#define COM1           0x3F8
+#define COM1_LSR       0x3FD
+#define LSR_THR_EMPTY  0x20
+#define EXIT_PORT      0xF4
+#define CODE_SELECTOR  0x08
+#define DATA_SELECTOR  0x10
+#define GATE_INTERRUPT 0x8E00u /* present, 32-bit interrupt gate: SDM Vol 3A 6.11 */
+#define STUB_SIZE      16
+
+struct gate {
+    u16 offset_low, selector, flags, offset_high;
+};
+struct packed_layout table_register {
+    u16 limit;
+    u32 base;
+};
+
+extern const char trap_stubs[], read_at[], write_at[], access_done[];
+u32 read_raw(u32 address);
+void write_raw(u32 address, u32 value);
+void exec_raw(u32 address);
+
+static struct gate idt[32];
+static u64 gdt[3] = {0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF};
+static struct fault last;
+static u32 exec_target;
+
+static void out8(u16 port, u8 value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static void put_char(char c)
+{
+    u8 status;
+
+    do
+        __asm__ volatile("inb %1, %0" : "=a"(status) : "Nd"((u16)COM1_LSR));
+    while (!(status & LSR_THR_EMPTY));
+    out8(COM1, (u8)c);
+}
+
+static void put_number(u32 n, u32 base)
+{
+    char digits[12];
+    u32 count = 0;
+
+    do {
+        digits[count++] = "0123456789abcdef"[n % base];
+        n /= base;
+    } while (n);
+    while (count)
+        put_char(digits[--count]);
+}
+
+void say(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    for (; *fmt; fmt++) {
+        if (*fmt != '%') {
+            put_char(*fmt);
+            continue;
+        }
+        fmt++;
+        if (*fmt == 's')
+            for (const char *s = va_arg(args, const char *); *s; s++)
+                put_char(*s);
+        else
+            put_number(va_arg(args, u32), *fmt == 'x' ? 16 : 10);
+    }
+    va_end(args);
+    put_char('\n');
+}
+
+no_return void guest_exit(u32 code)
+{
+    out8(EXIT_PORT, (u8)code);
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
+
+no_return void fail(const char *what, u32 got, u32 want)
+{
+    say("mb32: FAIL %s: 0x%x, expected 0x%x", what, got, want);
+    guest_exit(1);
+}
+
+void trap_init(void)
+{
+    struct table_register g = {sizeof(gdt) - 1, (u32)gdt}, i = {sizeof(idt) - 1, (u32)idt};
+
+    for (u32 n = 0; n < 32; n++) {
+        u32 stub = (u32)trap_stubs + n * STUB_SIZE;
+
+        idt[n] = (struct gate){(u16)stub, CODE_SELECTOR, GATE_INTERRUPT, (u16)(stub >> 16)};
+    }
+    __asm__ volatile("lgdt %0\n\t"
+                     "ljmp %2, $1f\n"
+                     "1: movl %3, %%eax\n\t"
+                     "movl %%eax, %%ds\n\t"
+                     "movl %%eax, %%es\n\t"
+                     "movl %%eax, %%fs\n\t"
+                     "movl %%eax, %%gs\n\t"
+                     "movl %%eax, %%ss\n\t"
+                     "lidt %1"
+                     :
+                     : "m"(g), "m"(i), "i"(CODE_SELECTOR), "i"(DATA_SELECTOR)
+                     : "eax", "memory");
+}
+
+void guest_trap(struct trap_frame *frame)
+{
+    last = (struct fault){true, frame->vector, frame->error, get_cr2(), 0};
+    if (exec_target && frame->eip == exec_target) {
+        frame->eip = (u32)access_done; /* a RET: the return address is still on the stack */
+    } else if (frame->eip == (u32)read_at || frame->eip == (u32)write_at) {
+        frame->eip = (u32)access_done;
+    } else {
+        say("mb32: FAIL exception %u, error 0x%x, eip 0x%x, cr2 0x%x", frame->vector, frame->error,
+            frame->eip, last.address);
+        guest_exit(2);
+    }
+}
+
+struct fault try_read(u32 address)
+{
+    last.taken = false;
+    u32 value = read_raw(address);
+    last.value = value;
+    return last;
+}
+
+struct fault try_write(u32 address, u32 value)
+{
+    last.taken = false;
+    write_raw(address, value);
+    return last;
+}
+
+struct fault try_exec(u32 address)
+{
+    last.taken = false;
+    exec_target = address;
+    exec_raw(address);
+    exec_target = 0;
+    return last;
+}

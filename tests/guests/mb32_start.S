@@ -1,0 +1,72 @@
+/* mb32_start.S - multiboot header, first instruction, exception stubs and single accesses of the 32-bit guest. */
+        .code32
+        .section .multiboot, "ax"
+        .balign 4
+        .long   0x1BADB002, 3, -(0x1BADB002 + 3)
+        .globl  _start
+_start:
+        cli
+        cld
+        mov     $stack_top, %esp
+        push    %ebx
+        push    %eax
+        call    trap_init
+        call    guest_main
+        push    %eax
+        call    guest_exit
+
+        .text
+        .globl  read_raw, read_at, write_raw, write_at, exec_raw, exec_at, access_done
+read_raw:                               /* (address): eax = the word */
+        mov     4(%esp), %ecx
+read_at:
+        mov     (%ecx), %eax
+        ret
+write_raw:                              /* (address, word) */
+        mov     4(%esp), %ecx
+        mov     8(%esp), %eax
+write_at:
+        mov     %eax, (%ecx)
+access_done:
+        ret
+exec_raw:                               /* (address): calls it */
+        mov     4(%esp), %eax
+        call    *%eax
+        ret
+
+        .macro STUB n, haserr
+        .if \haserr == 0
+        push    $0
+        .endif
+        push    $\n
+        jmp     common_trap
+        .balign 16
+        .endm
+        .altmacro
+        .balign 16
+        .globl  trap_stubs
+trap_stubs:
+        .set    i, 0
+        .rept   32
+        .if i == 8 || (i >= 10 && i <= 14) || i == 17 || i == 21
+        STUB    %i, 1
+        .else
+        STUB    %i, 0
+        .endif
+        .set    i, i+1
+        .endr
+common_trap:
+        pusha
+        push    %esp
+        cld
+        call    guest_trap
+        add     $4, %esp
+        popa
+        add     $8, %esp
+        iret
+
+        .bss
+        .balign 4096
+        .skip   16384
+stack_top:
+        .section .note.GNU-stack, "", @progbits
