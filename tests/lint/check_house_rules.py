@@ -18,7 +18,7 @@ PLAIN_HEX = re.compile(r'0[xX](?:7?[fF]+|00|20)[uUlL]*$')
 NAMING = re.compile(r'^\s*#\s*define\b|^\s*[A-Z][A-Z0-9_]*\s*=|\b(?:enum|static const|const)\b.*=|\bstatic_assert\b'
                     r'|^\s*[A-Z_0-9]+\(')
 # A constant table: its rows may be numbers up to its end.
-TABLE = re.compile(r'^\}\s*\w+\[.*\]\s*=\s*\{|\bEFI_GUID\b.*=|'
+TABLE = re.compile(r'^\s*\}\s*\w+\[.*\]\s*=\s*\{|\bEFI_GUID\b.*=|'
                    r'\bconst\b[^;()]*\[[^;]*\]\s*(?:=\s*\{?[^;]*|)$')
 # Files whose business is numbers of hardware or of a file format, by their names.
 NUMBER_FILES = re.compile(r'\.def$|_font\.|^vmm/demo/|^ipc/linux/|/offsets\.c$')
@@ -27,7 +27,7 @@ findings = []
 sources = files('*.c', '*.h', '*.def')
 for path in sources:
     name, guest = str(path), str(path).startswith(('vmm/demo/', 'ipc/linux/'))
-    text, in_table = read(path), False
+    text, in_table, in_define = read(path), False, False
     if path.suffix == '.h' and name != 'ipc/abi.h' and '#pragma once' not in text:
         findings.append(f'{name}:1: a header without #pragma once')
     for number, line in code_lines(path):
@@ -38,7 +38,9 @@ for path in sources:
         if FENCE.search(line) and not guest:
             findings.append(f'{name}:{number}: a stand-alone fence')
         in_table = TABLE.search(line) is not None or in_table and '};' not in line
-        if path.suffix == '.c' and not in_table and not NUMBER_FILES.search(name) and not NAMING.search(line):
+        in_define = (in_define or line.startswith('#define')) and line.endswith('\\')
+        named = in_table or in_define or NAMING.search(line) or NUMBER_FILES.search(name)
+        if path.suffix == '.c' and not named:
             for found in HEX.findall(line):
                 if not PLAIN_HEX.match(found):
                     findings.append(f'{name}:{number}: bare {found}')
