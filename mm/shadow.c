@@ -263,7 +263,6 @@ struct flush shadow_clear(struct shadow *sh)
         if (shadow_is_root(sh, no)) {
             shadow_page_clear(sh, no);
             p->snapshot = 0; /* its frame goes with all the others */
-            shadow_loosen(sh, no, 0);
         } else {
             shadow_page_kill(sh, no);
         }
@@ -272,6 +271,8 @@ struct flush shadow_clear(struct shadow *sh)
     free_all_frames(sh);
     rmap_init(&sh->rmap, sh->rmap.hfn_base, sh->rmap.hfn_count, sh->rmap.directory, sh->frames,
               frame_for_rmap, sh);
+    if (!sh->pae_root) /* the request to end its trace may be among what was lost */
+        shadow_loosen(sh, sh->root_page, 0);
     sh->owed = FLUSH_NOTHING;
     sh->tlb_stale = sh->nonleaf_stale = false;
     return FLUSH_ALL;

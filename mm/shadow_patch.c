@@ -46,10 +46,11 @@ static u64 derived_value(const struct shadow *sh, u64 gfn, u64 primary)
 
 static void post(struct shadow *sh, u32 consumer, const struct patch *p)
 {
-    if (matrix_post(sh->vm->matrix, sh->vcpu, consumer, p))
-        sh->stats.patches_posted++;
-    else
-        sh->stats.patches_skipped++;
+    switch (matrix_post(sh->vm->matrix, sh->vcpu, consumer, p)) {
+    case CHANNEL_ABSORBED: sh->stats.patches_skipped++; break;
+    case CHANNEL_OVERFLOW: sh->stats.overflows++; break;
+    default: sh->stats.patches_posted++;
+    }
 }
 
 static void post_table(struct shadow *sh, u32 consumer, u64 gfn)

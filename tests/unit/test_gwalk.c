@@ -1,7 +1,7 @@
 /* links: mm/gwalk.c mm/p2m.c mm/guest_mem.c */
 /*
- * test_gwalk.c - the guest walk against a naive model written from the SDM's tables alone, on fuzzed page tables, and
- * hand-made cases for each mode (P64). PB_SEED, PB_STEPS.
+ * test_gwalk.c - the guest walk against a naive model written from the SDM's tables alone, on fuzzed page
+ * tables, and hand-made cases for each mode (P64). PB_SEED, PB_STEPS.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +49,10 @@ static void setup_memory(void)
     p2m_init(&p2m, p2m_words, PAGES);
     for (u64 g = 0; g < 56; g++)
         p2m_set(&p2m, g, ptr_to_hpa(ram + g * PAGE_SIZE),
-                g < 48 ? P2M_RAM_RW : g < 52 ? P2M_RAM_RO : P2M_EMPTY, false);
+                g < 48   ? P2M_RAM_RW
+                : g < 52 ? P2M_RAM_RO
+                         : P2M_EMPTY,
+                false);
 }
 
 /* ---- the naive model: SDM Vol 3A 4.3 - 4.7, one case after the other ---- */
@@ -72,8 +75,8 @@ static u64 peek(u64 gpa, int bytes)
     return v;
 }
 
-static void model_fail(struct naive *m, bool present, bool reserved, const struct paging_state *ps, bool write,
-                       bool user, bool fetch)
+static void model_fail(struct naive *m, bool present, bool reserved, const struct paging_state *ps,
+                       bool write, bool user, bool fetch)
 {
     m->ok = false;
     m->error = 0;
@@ -101,7 +104,8 @@ static struct naive model(const struct paging_state *ps, u64 gva, bool write, bo
 {
     struct naive m = {.ok = true, .w = true, .u = true, .x = true};
     bool pg = ps->cr0 >> 31 & 1, wp = ps->cr0 >> 16 & 1, pae = ps->cr4 >> 5 & 1, pse = ps->cr4 >> 4 & 1;
-    bool lma = ps->efer >> 10 & 1, nxe = ps->efer >> 11 & 1, smep = ps->cr4 >> 20 & 1, smap = ps->cr4 >> 21 & 1;
+    bool lma = ps->efer >> 10 & 1, nxe = ps->efer >> 11 & 1, smep = ps->cr4 >> 20 & 1,
+         smap = ps->cr4 >> 21 & 1;
     int mp = ps->maxphyaddr;
     bool bad = false, absent = false;
 
@@ -256,9 +260,7 @@ static void random_state(struct paging_state *ps)
     switch (rnd() % 3) {
     case 0: break;
     case 1: ps->cr4 |= CR4_PAE; break;
-    default:
-        ps->cr4 |= CR4_PAE;
-        ps->efer |= EFER_LME | (ps->cr0 & CR0_PG ? EFER_LMA : 0);
+    default: ps->cr4 |= CR4_PAE; ps->efer |= EFER_LME | (ps->cr0 & CR0_PG ? EFER_LMA : 0);
     }
     ps->cr3 = random_gfn() << 12 | (rnd() & 0x18);
     for (int i = 0; i < 4; i++)
@@ -270,7 +272,8 @@ static void fill_tables(const struct paging_state *ps)
     bool four = !(ps->cr4 & CR4_PAE);
     for (u64 g = 0; g < 52; g++)
         for (unsigned i = 0; i < 512; i++) {
-            u64 v = four ? random_entry4() | (u64)random_entry4() << 32 : random_entry8(ps->maxphyaddr, one_in(3));
+            u64 v = four ? random_entry4() | (u64)random_entry4() << 32
+                         : random_entry8(ps->maxphyaddr, one_in(3));
             memcpy(ram + g * PAGE_SIZE + i * 8, &v, 8);
         }
 }
@@ -384,8 +387,9 @@ static void guest_memory_helpers(void **state)
     assert_int_equal(guest_mem_read(&p2m, GPA(0x1fe1), out, sizeof out), ERR_OK);
     assert_memory_equal(in, out, sizeof in);
     assert_memory_equal(ram + 0x1fe1, in, sizeof in);
-    assert_int_equal(guest_mem_write(&p2m, GPA(48 * PAGE_SIZE - 4), in, 8), ERR_DENIED); /* into read-only RAM */
-    assert_int_equal(ram[48 * PAGE_SIZE - 4], 0);                                        /* and nothing happened */
+    assert_int_equal(guest_mem_write(&p2m, GPA(48 * PAGE_SIZE - 4), in, 8),
+                     ERR_DENIED);                 /* into read-only RAM */
+    assert_int_equal(ram[48 * PAGE_SIZE - 4], 0); /* and nothing happened */
     assert_int_equal(guest_mem_read(&p2m, GPA(52 * PAGE_SIZE - 4), out, 8), ERR_FAULT);
     assert_int_equal(guest_mem_read(&p2m, GPA(~0ull - 3), out, 8), ERR_FAULT);
     assert_int_equal(guest_mem_read(&p2m, GPA(1ull << 60), out, 1), ERR_FAULT);

@@ -1,0 +1,197 @@
+/*
+ * modelled_tlb.h - the translation hardware of one logical processor, for tests of the shadow MMU: a TLB and
+ * paging-structure caches tagged by one VPID, a page walker over shadow tables in memory, and invalidation
+ * that does no more than it was asked to. Caches as much as it may and forgets as little as it may (SDM Vol
+ * 3A 4.10).
+ */
+#pragma once
+#include <stdio.h>
+#include <string.h>
+
+#include "arch/regs.h"
+#include "mm/shadow.h"
+
+#define TLB_LINES 1024
+#define PSC_LINES 256
+
+struct tlb_line {
+    bool valid, global, write, user, exec, dirty;
+    u64 vpn, frame;
+};
+
+/* A cached upper-level entry: where the next table is, and the rights down to there. */
+struct psc_line {
+    bool valid, write, user, exec;
+    int level; /* of the entry */
+    u64 prefix, table;
+};
+
+struct hw {
+    struct tlb_line tlb[TLB_LINES];
+    struct psc_line psc[PSC_LINES];
+    u64 cr3;
+    bool four_level, smep, smap, pge;
+    u64 pdpte[4];
+    const char *broken; /* something no hardware would accept in a shadow table */
+    u64 (*random)(void);
+};
+
+struct hw_result {
+    bool ok;
+    u64 hpa;
+    u32 error;
+};
+
+static inline struct tlb_line *tlb_line_of(struct hw *h, u64 va)
+{
+    return &h->tlb[(va >> 12) * 0x9e3779b97f4a7c15ull >> 54];
+}
+
+static inline struct psc_line *psc_line_of(struct hw *h, int level, u64 prefix)
+{
+    return &h->psc[(prefix * 4 + (u64)level) * 0x9e3779b97f4a7c15ull >> 56];
+}
+
+static inline void hw_forget_address(struct hw *h, u64 va)
+{
+    struct tlb_line *t = tlb_line_of(h, va);
+    if (t->valid && t->vpn == va >> 12)
+        t->valid = false;
+    for (int level = 2; level <= 4; level++) {
+        struct psc_line *p = psc_line_of(h, level, va >> (12 + 9 * (level - 1)));
+        if (p->valid && p->level == level && p->prefix == va >> (12 + 9 * (level - 1)))
+            p->valid = false;
+    }
+}
+
+static inline void hw_flush(struct hw *h, struct flush f)
+{
+    switch (f.width) {
+    case FLUSH_NONE: return;
+    case FLUSH_ADDRESS: hw_forget_address(h, f.gva.v); return;
+    case FLUSH_NONGLOBAL:
+        memset(h->psc, 0, sizeof h->psc);
+        for (int i = 0; i < TLB_LINES; i++)
+            if (!(h->tlb[i].global && h->pge))
+                h->tlb[i].valid = false;
+        return;
+    default: memset(h->psc, 0, sizeof h->psc); memset(h->tlb, 0, sizeof h->tlb);
+    }
+}
+
+/* VM entry: without EPT the PDPTEs are read from memory each time (SDM Vol 3C 26.3.2.4). */
+static inline void hw_enter(struct hw *h, const struct shadow *sh)
+{
+    h->cr3 = sh->root.v;
+    h->four_level = gwalk_mode_of(&sh->paging) == GWALK_LONG;
+    h->smep = shadow_hardware_cr4_mask(&sh->paging) & CR4_SMEP;
+    h->smap = shadow_hardware_cr4_mask(&sh->paging) & CR4_SMAP;
+    h->pge = sh->paging.cr4 & CR4_PGE;
+    if (!h->four_level) {
+        if (h->cr3 >> 32 || (h->cr3 & 31))
+            h->broken = "PAE root above 4 GiB or not aligned";
+        memcpy(h->pdpte, (void *)h->cr3, sizeof h->pdpte);
+        for (int i = 0; i < 4; i++)
+            if ((h->pdpte[i] & 1) && (h->pdpte[i] & 0xfff00000000001e6ull))
+                h->broken = "reserved bits in a shadow PDPTE";
+    }
+}
+
+static inline bool hw_allows(const struct hw *h, const struct tlb_line *t, bool write, bool user, bool fetch,
+                             bool ac)
+{
+    if (user && !t->user)
+        return false;
+    if (fetch)
+        return t->exec && (user || !t->user || !h->smep);
+    if (!user && t->user && h->smap && !ac)
+        return false;
+    return !write || t->write; /* CR0.WP=1 always */
+}
+
+/* Walks the tables in memory (from the deepest cached entry, most of the time) and caches what it used. */
+static inline bool hw_walk(struct hw *h, u64 va, bool write, struct tlb_line *out)
+{
+    struct tlb_line t = {.valid = true, .write = true, .user = true, .exec = true, .vpn = va >> 12};
+    u64 table = h->cr3;
+    int level = 4;
+
+    if (!h->four_level) {
+        u64 pdpte = h->pdpte[va >> 30 & 3];
+        if (!(pdpte & 1))
+            return false;
+        table = pdpte & PTE_ADDR_MASK;
+        level = 2;
+    }
+    for (int l = 2; l <= (h->four_level ? 4 : 2); l++) {
+        struct psc_line *p = psc_line_of(h, l, va >> (12 + 9 * (l - 1)));
+        if (p->valid && p->level == l && p->prefix == va >> (12 + 9 * (l - 1)) && h->random() % 8) {
+            table = p->table;
+            level = l - 1;
+            t.write = p->write;
+            t.user = p->user;
+            t.exec = p->exec;
+            break;
+        }
+    }
+    for (;; level--) {
+        u64 *e = (u64 *)table + (va >> (12 + 9 * (level - 1)) & 511);
+        if (!(*e & PTE_P)) {
+            if (*e)
+                h->broken = "bits in a shadow entry that is not present";
+            return false;
+        }
+        if (*e & 0x7ff0000000000000ull)
+            h->broken = "reserved bits in a shadow entry";
+        *e |= PTE_A;
+        t.write &= *e >> 1 & 1;
+        t.user &= *e >> 2 & 1;
+        t.exec &= !(*e >> 63);
+        if (level == 1) {
+            t.frame = *e & PTE_ADDR_MASK;
+            t.global = *e & PTE_G;
+            if (write && t.write)
+                *e |= PTE_D;
+            t.dirty = *e & PTE_D;
+            *out = t;
+            return true;
+        }
+        if (*e & PTE_PS)
+            h->broken = "large page in the shadow";
+        table = *e & PTE_ADDR_MASK;
+        *psc_line_of(h, level, va >> (12 + 9 * (level - 1))) =
+            (struct psc_line){true, t.write, t.user, t.exec, level, va >> (12 + 9 * (level - 1)), table};
+    }
+}
+
+/* One access. A fault forgets the address (SDM Vol 3A 4.10.4.1). */
+static inline struct hw_result hw_access(struct hw *h, u64 va, bool write, bool user, bool fetch, bool ac)
+{
+    struct hw_result r = {false, 0, (write ? 2u : 0u) | (user ? 4u : 0u) | (fetch ? 16u : 0u)};
+    struct tlb_line *line = tlb_line_of(h, va), t;
+    bool hit = line->valid && line->vpn == va >> 12 && h->random() % 16;
+
+    if (hit) {
+        t = *line;
+    } else if (hw_walk(h, va, write, &t)) {
+        *line = t;
+        hit = true;
+    }
+    if (hit && hw_allows(h, &t, write, user, fetch, ac)) {
+        r.ok = true;
+        r.hpa = t.frame | (va & 0xfff);
+        return r;
+    }
+    if (hit)
+        r.error |= 1;
+    hw_forget_address(h, va);
+    return r;
+}
+
+/* Hardware may translate any address at any time. */
+static inline void hw_speculate(struct hw *h, u64 va)
+{
+    struct tlb_line t;
+    if (hw_walk(h, va, false, &t))
+        *tlb_line_of(h, va) = t;
+}
