@@ -1,8 +1,15 @@
 /* idle.c - waiting. */
 #include "arch/idle.h"
 
-void cpu_idle_until(struct cpu *cpu, u64 nmi_count, u64 deadline)
+#include "arch/apic.h"
+
+/* arch/idle.asm */
+void cpu_idle_halt(u64 nmi_count);
+
+void cpu_idle_until(u64 nmi_count, u64 deadline)
 {
-    while (tsc_read() < deadline && __atomic_load_n(&cpu->nmi_count, __ATOMIC_RELAXED) == nmi_count)
-        cpu_pause();
+    apic_timer_arm(deadline, HOST_TIMER_VECTOR);
+    cpu_idle_halt(nmi_count);
+    apic_eoi(); /* no effect if it was not the timer */
+    apic_timer_stop();
 }

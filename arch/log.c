@@ -10,6 +10,14 @@
 
 static const char prefix[] = "[patchbay] ";
 
+/* Where lines go: written by the boot CPU before others run, and by a panic. */
+static void (*output)(const char *text, size_t n) = console_write;
+
+void log_set_output(void (*to)(const char *text, size_t n))
+{
+    output = to;
+}
+
 static void write_line(const char *fmt, va_list args)
 {
     char line[LINE_SIZE];
@@ -17,7 +25,7 @@ static void write_line(const char *fmt, va_list args)
 
     n += format_args(line + n, sizeof(line) - 1 - n, fmt, args);
     line[n++] = '\n';
-    console_write(line, n);
+    output(line, n);
 }
 
 void log_line(const char *fmt, ...)
@@ -39,6 +47,7 @@ static void begin_panic(void)
         machine_stop_cpu();
     machine_stop_others();
     console_seize();
+    output = console_write; /* what is behind another output may be what broke */
     log_line("PANIC on CPU %u: this is a bug of the hypervisor, not of a guest",
              cpu_count() ? this_cpu()->index : 0);
 }

@@ -10,6 +10,9 @@
 /* One line (the newline is added), prefixed "[patchbay] ". May be called on any CPU; lines never mix. */
 void log_line(const char *fmt, ...) printf_like(1, 2);
 
+/* From now on lines go to `to` instead of console_write(): whoever shares the console with guests. */
+void log_set_output(void (*to)(const char *text, size_t n));
+
 /* Our own invariant is broken: says so with file-independent words, dumps this CPU, stops every CPU. Never
  * returns. No guest action may get here. */
 no_return void panic(const char *fmt, ...) printf_like(1, 2);

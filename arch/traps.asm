@@ -9,6 +9,7 @@ section .note.GNU-stack noalloc noexec nowrite progbits
 section .text
 
 extern traps_handle, traps_survivor, traps_nmi_window
+extern idle_window_start, idle_window_end, idle_resume
 global traps_stubs, cpu_probe_execute
 
 STUB_SIZE       equ 16
@@ -85,13 +86,24 @@ nmi:    push rax
         jnz .stop
 .go:    mov rax, [rsp + NMI_SAVED]
         cmp rax, [traps_nmi_window + NMI_WINDOW_START]
-        jb .out
+        jb .idle
         cmp rax, [traps_nmi_window + NMI_WINDOW_END]
-        jae .out
+        jae .idle
         mov rax, [traps_nmi_window + NMI_WINDOW_RESUME_AT]
         mov [rsp + NMI_SAVED], rax
 .out:   pop rax
         iretq
+.idle:  push rcx                        ; the other window: before a HLT (arch/idle.asm)
+        lea rcx, [idle_window_start]
+        cmp rax, rcx
+        jb .awake
+        lea rcx, [idle_window_end]
+        cmp rax, rcx
+        jae .awake
+        lea rcx, [idle_resume]
+        mov [rsp + 8 + NMI_SAVED], rcx
+.awake: pop rcx
+        jmp .out
 .stop:  cmp rax, [gs:CPU_SELF]
         je .go
         mov dword [gs:CPU_STATE], CPU_STATE_STOPPED

@@ -1,6 +1,7 @@
 /* traps.c - the IDT, fixups, and what a trap of our own code looks like on the console. */
 #include "arch/traps.h"
 #include "arch/cpu.h"
+#include "arch/idle.h"
 #include "arch/image.h"
 #include "arch/log.h"
 #include "arch/percpu.h"
@@ -21,10 +22,13 @@ struct idt_gate {
 };
 _Static_assert(sizeof(struct idt_gate) == 16, "SDM Vol 3A figure 6-8");
 
+extern const u8 idle_timer_stub[]; /* arch/idle.asm */
 extern const u8 traps_stubs[], traps_probe_return[], traps_probe_failed[];
 extern const struct cpu_fixup fixups_start[], fixups_end[]; /* linker.ld */
 
-static aligned_to(16) struct idt_gate idt[VECTOR_EXCEPTIONS];
+/* All of them: a VM exit sets the limit of the IDT to 0xFFFF whatever it was (SDM Vol 3C 27.5.2). */
+#define IDT_GATES 256u
+static aligned_to(16) struct idt_gate idt[IDT_GATES];
 
 /* Read by the NMI stub. traps_survivor: NULL until a CPU asks all others to stop, then never changes; the
  * release that sets it comes before the NMIs that make others look. traps_nmi_window: written once at boot,
@@ -45,17 +49,23 @@ bool traps_request_stop(const struct cpu *survivor)
            nobody == survivor;
 }
 
+static void set_gate(u32 v, const void *handler, u16 ist)
+{
+    u64 at = (u64)handler;
+
+    idt[v] = (struct idt_gate){.offset0 = (u16)at,
+                               .selector = SELECTOR_CODE,
+                               .ist_type = GATE_INTERRUPT | ist,
+                               .offset16 = (u16)(at >> 16),
+                               .offset32 = (u32)(at >> 32)};
+}
+
 void traps_init(void)
 {
-    for (u32 v = 0; v < VECTOR_EXCEPTIONS; v++) {
-        u64 stub = (u64)traps_stubs + v * STUB_SIZE;
-        u16 ist = v == VECTOR_NMI ? IST_NMI : v == VECTOR_DF ? IST_DF : v == VECTOR_MC ? IST_MC : 0;
-        idt[v] = (struct idt_gate){.offset0 = (u16)stub,
-                                   .selector = SELECTOR_CODE,
-                                   .ist_type = GATE_INTERRUPT | ist,
-                                   .offset16 = (u16)(stub >> 16),
-                                   .offset32 = (u32)(stub >> 32)};
-    }
+    for (u32 v = 0; v < VECTOR_EXCEPTIONS; v++)
+        set_gate(v, traps_stubs + v * STUB_SIZE,
+                 v == VECTOR_NMI ? IST_NMI : v == VECTOR_DF ? IST_DF : v == VECTOR_MC ? IST_MC : 0);
+    set_gate(HOST_TIMER_VECTOR, idle_timer_stub, 0);
 }
 
 void traps_load(void)
