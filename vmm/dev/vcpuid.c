@@ -14,6 +14,7 @@
 #define CACHE_TYPE       0x1Fu
 #define CACHE_LEVEL(eax) (((eax) >> 5) & 7)
 #define CACHE_FIXED      0x3FFFu /* the bits below "sharing" and "cores" */
+#define CORES_MASK       0x3Fu
 #define CACHE_ROWS       5
 #define TOPOLOGY_ROWS    2
 #define XSAVE_ROWS       3
@@ -76,7 +77,7 @@ static void build_caches(struct vcpuid *t, const struct vcpuid_config *c, u32 ro
             break;
         /* One package; every vCPU a core of its own; the last level is shared by all of them. */
         u32 sharing = CACHE_LEVEL(r.eax) >= 3 ? ids : 0;
-        r.eax = (r.eax & CACHE_FIXED) | sharing << 14 | (ids & 0x3F) << 26;
+        r.eax = (r.eax & CACHE_FIXED) | sharing << 14 | (ids & CORES_MASK) << 26;
         t->sub[row + i] = r;
     }
     t->basic[LEAF_CACHES].sub_count = CACHE_ROWS;

@@ -7,9 +7,13 @@ enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR };
 
 /* Bits software may write; delivery status (12) and remote IRR (14) are read-only, everything else reserved.
  */
+#define LVT_TIMER_WRITABLE 0x700FFu
+#define LVT_LOCAL_WRITABLE 0x107FFu
+#define LVT_PIN_WRITABLE   0x1A7FFu
+#define LVT_ERROR_WRITABLE 0x100FFu
 static const u32 lvt_writable[VLAPIC_LVT_COUNT] = {
-    [LVT_TIMER] = 0x700FF, [LVT_THERMAL] = 0x107FF, [LVT_PERF] = 0x107FF,
-    [LVT_LINT0] = 0x1A7FF, [LVT_LINT1] = 0x1A7FF,   [LVT_ERROR] = 0x100FF,
+    [LVT_TIMER] = LVT_TIMER_WRITABLE, [LVT_THERMAL] = LVT_LOCAL_WRITABLE, [LVT_PERF] = LVT_LOCAL_WRITABLE,
+    [LVT_LINT0] = LVT_PIN_WRITABLE,   [LVT_LINT1] = LVT_PIN_WRITABLE,     [LVT_ERROR] = LVT_ERROR_WRITABLE,
 };
 #define LVT_READ_ONLY    0x5000u
 #define TPR_WRITABLE     0xFFu
@@ -26,7 +30,6 @@ static const u32 lvt_writable[VLAPIC_LVT_COUNT] = {
 #define SHORTHAND_ALL    2
 #define VECTOR_LEGAL     16
 #define MSR_TO_OFFSET(m) (((m)-MSR_X2APIC_FIRST) << 4)
-#define X2APIC_BROADCAST 0xFFFFFFFFu
 
 static u32 load32(_Atomic u32 *p)
 {

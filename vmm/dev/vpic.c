@@ -2,25 +2,27 @@
 #include "vmm/dev/vpic.h"
 #include "arch/string.h"
 
-#define PORT_SLAVE        0xA0
-#define PORT_ELCR         0x4D0
-#define CASCADE           2 /* the slave's output is IR2 of the master */
-#define ICW1_INIT         0x10
-#define ICW1_ICW4         0x01
-#define ICW2_BASE         0xF8
-#define ICW4_AUTO_EOI     0x02
-#define ICW4_NESTED       0x10
-#define OCW3_SELECT       0x08
-#define OCW3_POLL         0x04
-#define OCW3_READ         0x02
-#define OCW3_READ_ISR     0x01
-#define OCW3_MASK_CHANGE  0x40
-#define OCW3_MASK_SPECIAL 0x20
-#define POLL_INTERRUPT    0x80
-#define SPURIOUS          7
-#define NO_INPUT          8
-#define ELCR_MASTER       0xF8 /* IRQ 0, 1, 2 are always edges */
-#define ELCR_SLAVE        0xDE /* so are 8 and 13 */
+#define PORT_SLAVE          0xA0
+#define PORT_ELCR           0x4D0
+#define CASCADE             2 /* the slave's output is IR2 of the master */
+#define ICW1_INIT           0x10
+#define ICW1_ICW4           0x01
+#define ICW2_BASE           0xF8
+#define ICW4_AUTO_EOI       0x02
+#define ICW4_NESTED         0x10
+#define OCW3_SELECT         0x08
+#define OCW3_POLL           0x04
+#define OCW3_READ           0x02
+#define OCW3_READ_ISR       0x01
+#define OCW3_MASK_CHANGE    0x40
+#define OCW3_MASK_SPECIAL   0x20
+#define POLL_INTERRUPT      0x80
+#define FIRMWARE_BASE       0x08
+#define FIRMWARE_BASE_SLAVE 0x70
+#define SPURIOUS            7
+#define NO_INPUT            8
+#define ELCR_MASTER         0xF8 /* IRQ 0, 1, 2 are always edges */
+#define ELCR_SLAVE          0xDE /* so are 8 and 13 */
 
 /* OCW2 commands, bits 7:5 */
 enum {
@@ -89,8 +91,8 @@ void vpic_reset(struct vpic *p)
         p->chip[i].lowest = 7;
     }
     /* As firmware leaves it: vectors apart from the exceptions, everything masked. */
-    p->chip[0].vector_base = 0x08;
-    p->chip[1].vector_base = 0x70;
+    p->chip[0].vector_base = FIRMWARE_BASE;
+    p->chip[1].vector_base = FIRMWARE_BASE_SLAVE;
     p->chip[0].elcr_writable = ELCR_MASTER;
     p->chip[1].elcr_writable = ELCR_SLAVE;
 }

@@ -111,7 +111,7 @@ static u32 read_device(struct vplatform *vp, u32 device, u64 now, u16 port, u32 
     case PORT_TESTDEV_LATCH: return vp->config.testdev ? vp->testdev_latch[port & LATCH_MASK] : ALL_ONES;
     case PORT_DEBUG: return DEBUG_PRESENT;
     case PORT_ACPI: return vacpi_read(&vp->acpi, now, port, size);
-    case PORT_PCI: return port == RESET_CONTROL ? vp->reset_control : ALL_ONES;
+    case PORT_PCI: return port == RESET_CONTROL && size == 1 ? vp->reset_control : ALL_ONES;
     case PORT_NONE: vplat_report_unclaimed(vp, VPLAT_UNCLAIMED_PORT_READ, port, size); return ALL_ONES;
     default: return ALL_ONES;
     }
@@ -143,10 +143,12 @@ static void write_device(struct vplatform *vp, u32 device, u64 now, u16 port, u3
             vplat_set_line(vp, port - TESTDEV_IRQ_BASE, value & 1);
         break;
     case PORT_PCI:
-        if (port == RESET_CONTROL && (value & RESET_CPU))
+        /* Wider ones are configuration addresses, whose second byte is a device number. */
+        if (port != RESET_CONTROL || size != 1)
+            break;
+        vp->reset_control = (u8)value;
+        if (value & RESET_CPU)
             end(vp, VPLAT_END_RESET, 0);
-        else if (port == RESET_CONTROL)
-            vp->reset_control = (u8)value;
         break;
     case PORT_NONE: vplat_report_unclaimed(vp, VPLAT_UNCLAIMED_PORT_WRITE, port, value); break;
     default: break;
