@@ -12,6 +12,7 @@
 #define REG_TPR             0x08
 #define REG_EOI             0x0B
 #define REG_SVR             0x0F
+#define REG_ISR             0x10
 #define REG_IRR             0x20
 #define REG_LVT_CMCI        0x2F
 #define REG_ICR_LOW         0x30
@@ -26,6 +27,7 @@
 #define REG_TIMER_CURRENT   0x39
 #define REG_TIMER_DIVIDE    0x3E
 
+#define VECTOR_WORDS       8u
 #define SVR_ENABLE         0x100u
 #define LVT_MASKED         0x10000u
 #define LVT_TSC_DEADLINE   0x40000u
@@ -86,6 +88,14 @@ static void choose_mode(struct cpu *cpu)
     }
 }
 
+/* Ends what the firmware left in service: it would hold back every vector of lower priority. */
+static void finish_in_service(void)
+{
+    for (u32 word = 0; word < VECTOR_WORDS; word++)
+        for (u32 bits = reg_read(REG_ISR + word); bits; bits &= bits - 1)
+            reg_write(REG_EOI, 0);
+}
+
 void apic_init(struct cpu *cpu)
 {
     choose_mode(cpu);
@@ -93,6 +103,7 @@ void apic_init(struct cpu *cpu)
 
     reg_write(REG_SVR, SVR_ENABLE | APIC_VECTOR_SPURIOUS);
     reg_write(REG_TPR, 0);
+    finish_in_service();
     reg_write(REG_LVT_TIMER, LVT_MASKED);
     reg_write(REG_TIMER_INITIAL, 0);
     reg_write(REG_TIMER_DIVIDE, DIVIDE_BY_1);

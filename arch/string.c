@@ -5,6 +5,8 @@
 #include "arch/string.h"
 #include "arch/cpu.h"
 
+#define EVERY_BYTE 0x0101010101010101ull
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
     size_t quads = n / 8;
@@ -29,7 +31,7 @@ void *memmove(void *to, const void *from, size_t n)
 void *memset(void *to, int byte, size_t n)
 {
     size_t quads = n / 8;
-    cpu_fill_quads(to, (u8)byte * 0x0101010101010101ull, quads);
+    cpu_fill_quads(to, (u8)byte * EVERY_BYTE, quads);
     cpu_fill_bytes((u8 *)to + quads * 8, (u8)byte, n % 8);
     return to;
 }

@@ -64,8 +64,13 @@ void traps_init(void)
 {
     for (u32 v = 0; v < VECTOR_EXCEPTIONS; v++)
         set_gate(v, traps_stubs + v * STUB_SIZE,
-                 v == VECTOR_NMI ? IST_NMI : v == VECTOR_DF ? IST_DF : v == VECTOR_MC ? IST_MC : 0);
-    set_gate(HOST_TIMER_VECTOR, idle_timer_stub, 0);
+                 v == VECTOR_NMI  ? IST_NMI
+                 : v == VECTOR_DF ? IST_DF
+                 : v == VECTOR_MC ? IST_MC
+                                  : 0);
+    for (u32 v = VECTOR_EXCEPTIONS; v < IDT_GATES;
+         v++) /* the timer's, and what the firmware's devices still send */
+        set_gate(v, idle_timer_stub, 0);
 }
 
 void traps_load(void)

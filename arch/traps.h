@@ -1,11 +1,11 @@
 /*
  * traps.h - exceptions of our own code.
  *
- * All 32 exception vectors have a gate; the hypervisor runs with interrupts off, so other vectors have none
- * (one that came all the same would be a #NP, hence a panic). #NMI, #DF and #MC run on stacks of their own.
- *   NMI  counts itself in cpu->nmi_count and returns (see traps_set_nmi_window()); stops this CPU when asked
- * to #GP, #PF, #UD at an address in .fixups: go on at its other address anything else: panic with a register
- * dump
+ * All 32 exception vectors have a gate of their own. The hypervisor runs with interrupts off, but for the HLT
+ * of arch/idle.h: the other vectors just return there, which EOIs. #NMI, #DF and #MC run on stacks of their
+ * own. NMI  counts itself in cpu->nmi_count and returns (see traps_set_nmi_window()); stops this CPU when
+ * asked to #GP, #PF, #UD at an address in .fixups: go on at its other address anything else: panic with a
+ * register dump
  */
 #pragma once
 #include "arch/types.h"
@@ -38,8 +38,8 @@ struct nmi_window {
 };
 void traps_set_nmi_window(const void *start, const void *end, const void *resume_at);
 
-/* From here on every CPU but `survivor` that takes an NMI (or runs cpu_run_nmi_handler()) halts for ever: panic
- * and machine_halt(). False if another CPU asked first. */
+/* From here on every CPU but `survivor` that takes an NMI (or runs cpu_run_nmi_handler()) halts for ever:
+ * panic and machine_halt(). False if another CPU asked first. */
 bool traps_request_stop(const struct cpu *survivor);
 
 /* Called by the stubs. */

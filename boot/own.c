@@ -15,6 +15,8 @@
 #include "mm/frames.h"
 #include "mm/hostmap.h"
 
+#define RET_OPCODE 0xC3 /* SDM Vol 2B, RET */
+
 static enum err add_ranges(const struct memmap_ranges *r)
 {
     for (u32 i = 0; i < r->count; i++) {
@@ -35,6 +37,7 @@ enum err boot_collect_memory(struct boot *b)
     if (e != ERR_OK)
         return e;
     b->info.ram_bytes = b->map.total;
+    b->info.ram_top = b->map.ram.count ? b->map.ram.range[b->map.ram.count - 1].end : 0;
     frames_init(&host_frames);
     return add_ranges(&b->map.free_now);
 }
@@ -153,8 +156,8 @@ enum err boot_take_memory(struct boot *b)
 /* The page tables say W^X and guards; here the CPU itself is asked. */
 enum err boot_check_rights(struct boot *b)
 {
-    static const u8 return_instruction[] = {0xC3}; /* RET, in read-only data */
-    static u8 writable_return = 0xC3;
+    static const u8 return_instruction[] = {RET_OPCODE};
+    static u8 writable_return = RET_OPCODE;
     struct hostmap_report r;
     u64 guard = cpu_by_index(0)->area_base;
     struct {
