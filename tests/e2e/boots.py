@@ -210,6 +210,49 @@ def bench_guest(esp):
 BENCH_BOOTS = [Boot('bench-haswell', bench_guest, Spec(cpus=1, ips=LINUX_IPS), timeout=400),
                Boot('bench-penryn', bench_guest, Spec(cpus=1, ips=LINUX_IPS, model=PENRYN), timeout=400)]
 
+# ---------------------------------------------------------------- guests that ask single questions
+
+GUEST_INI = """[machine]
+exit = on
+
+[vm mb32]
+kernel = EFI/patchbay/mb32.elf
+format = multiboot
+memory = 64M
+cmdline = first=1 second=two
+modules = EFI/patchbay/one.txt the first, EFI/patchbay/two.bin the second one
+testdev = on
+
+[vm elf64]
+kernel = EFI/patchbay/elf64.elf
+format = elf
+memory = 64M
+cmdline = a b c
+testdev = on
+
+[vm torture]
+kernel = EFI/patchbay/torture64.bin
+format = flat
+memory = 64M
+cmdline = seed=7 steps=20000
+testdev = on
+"""
+MODULES = {'one.txt': b'Patchbay' * 100, 'two.bin': bytes(range(256)) * 33}
+
+
+def guest_files(esp):
+    for name in ('mb32.elf', 'elf64.elf', 'torture64.bin'):
+        put(esp, name, BUILD / 'tests/guests' / name)
+    for name, content in MODULES.items():
+        put(esp, name, content)
+    write_ini(esp, GUEST_INI)
+
+
+GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=4), timeout=300),
+               Boot('guests-1cpu', guest_files, Spec(cpus=1), timeout=300),
+               Boot('guests-penryn', guest_files, Spec(cpus=4, model=PENRYN), timeout=300),
+               Boot('guests-lynnfield', guest_files, Spec(cpus=4, model=LYNNFIELD), timeout=300)]
+
 # ---------------------------------------------------------------- Linux beside the demonstration
 
 CMDLINE = 'console=ttyS0 quiet nokaslr mitigations=off tsc=reliable clearcpuid=rdrand'
