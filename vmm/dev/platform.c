@@ -2,14 +2,15 @@
 #include "vmm/dev/platform.h"
 #include "arch/string.h"
 
-#define IRQ_PIT          0
-#define IRQ_UART         4
-#define IRQ_RTC          8
-#define IOAPIC_PIN_PIT   2 /* ISA IRQ 0, as the MADT says */
-#define CRYSTAL_HZ       24000000ull
-#define CRYSTAL_HZ_LEAST 10000000ull
-#define KHZ              1000ull
-#define SPURIOUS_NONE    (-1)
+#define IRQ_PIT            0
+#define IRQ_UART           4
+#define IRQ_RTC            8
+#define IOAPIC_PIN_PIT     2 /* ISA IRQ 0, as the MADT says */
+#define CRYSTAL_HZ         24000000ull
+#define CRYSTAL_HZ_LEAST   10000000ull
+#define KHZ                1000ull
+#define SPURIOUS_NONE      (-1)
+#define MAXPHYADDR_DEFAULT 36
 
 /*
  * The LAPIC timer runs at tsc_hz / tick with a whole number `tick`, so that one division converts exactly,
@@ -40,7 +41,7 @@ enum err vplat_init(struct vplatform *vp, const struct vplat_config *config, str
     vp->hz = MIN(config->tsc_hz, VTIME_HZ_MAX);
     vp->tick = choose_tick(vp->hz);
     vp->crystal_hz = vp->hz / vp->tick;
-    vp->cpuid.maxphyaddr = 36; /* until vcpuid_init() */
+    vp->cpuid.maxphyaddr = MAXPHYADDR_DEFAULT; /* until vcpuid_init() */
     atomic_store_explicit(&vp->deadline, VTIME_NEVER, memory_order_relaxed);
     vioapic_reset(&vp->ioapic);
     vpic_reset(&vp->pic);
@@ -111,14 +112,14 @@ static void follow_line(struct vplatform *vp, u32 irq, bool level)
 static void set_deadline(struct vplatform *vp, u64 now)
 {
     u64 next = vpit_deadline(&vp->pit);
-    u64 soonest = now + vp->hz / VPLAT_DEADLINES_PER_SECOND;
+    /* A guest cannot make us come back more often than this. */
+    u64 soonest = vp->advanced + vp->hz / VPLAT_DEADLINES_PER_SECOND;
     u64 old = atomic_load_explicit(&vp->deadline, memory_order_relaxed);
 
     next = MIN(next, vrtc_deadline(&vp->rtc, now));
     next = MIN(next, vuart_deadline(&vp->uart, now));
     next = MIN(next, vacpi_deadline(&vp->acpi));
-    if (next <= now)
-        next = soonest; /* a guest cannot make us come back more often than this */
+    next = MAX(next, soonest);
     if (next == old)
         return;
     atomic_store_explicit(&vp->deadline, next, memory_order_release);
@@ -162,6 +163,7 @@ void vplat_advance_devices(struct vplatform *vp, u64 now)
     vrtc_advance(&vp->rtc, now);
     vuart_advance(&vp->uart, &vp->config.ops, now);
     vacpi_advance(&vp->acpi, now);
+    vp->advanced = now;
     vplat_update(vp, now);
     spinlock_release(&vp->lock);
 }

@@ -112,6 +112,7 @@ struct vplatform {
     struct vuart uart;
     struct vacpi acpi;
     u32 irq_lines; /* level of each ISA line */
+    u64 advanced;  /* when the devices were last advanced because of the deadline */
     u8 kbd_status, kbd_data, kbd_command;
     u8 testdev_latch[4];
     u8 reset_control; /* port 0xCF9 */

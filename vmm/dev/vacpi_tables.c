@@ -110,6 +110,7 @@ _Static_assert(offsetof(struct acpi_fadt, x_dsdt) == 140, "FADT");
 #define FADT_WBINVD         BIT(0)
 #define FADT_C1             BIT(2)
 #define FADT_SLEEP_BUTTON   BIT(5) /* "not a fixed one" */
+#define FADT_NO_RTC_WAKE    BIT(6)
 #define FADT_TIMER_32BIT    BIT(8)
 #define FADT_RESET          BIT(10)
 #define BOOT_LEGACY_DEVICES BIT(0)
@@ -198,7 +199,7 @@ static void build_fadt(struct acpi_fadt *f, u64 facs, u64 dsdt)
     f->c3_latency = NO_C3;
     f->century = RTC_CENTURY;
     f->boot_flags = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | BOOT_NO_MSI | BOOT_NO_ASPM; /* and no 8042 */
-    f->flags = FADT_WBINVD | FADT_C1 | FADT_SLEEP_BUTTON | FADT_TIMER_32BIT | FADT_RESET;
+    f->flags = FADT_WBINVD | FADT_C1 | FADT_SLEEP_BUTTON | FADT_NO_RTC_WAKE | FADT_TIMER_32BIT | FADT_RESET;
     f->reset = io_address(RESET_PORT, 1, ACCESS_BYTE);
     f->reset_value = RESET_VALUE;
     finish(&f->h, "FACP", FADT_REVISION, sizeof *f);
