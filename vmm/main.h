@@ -32,6 +32,7 @@ struct boot_info {
 
     const char *cpu_source; /* "ACPI MADT", "MP Services", "boot CPU alone" */
     u32 cpus_found;         /* by the firmware's word; cpu_count() says how many of them came up */
+    u64 ram_top;            /* end of the highest RAM range */
     u64 ram_bytes;          /* all of the machine's memory, ours and free */
     u64 own_bytes;          /* image, stacks, page tables: what the hypervisor took before vmm_main() */
     u64 time_seconds;       /* wall clock at time_tsc, seconds since 1970, 0 if the firmware has none */

@@ -1,0 +1,136 @@
+/* console.c - who prints, who gets the keyboard. */
+#include "vmm/console.h"
+
+#include "arch/console.h"
+#include "arch/log.h"
+#include "vmm/guest_console.h"
+#include "vmm/stats.h"
+
+static struct console_mux mux;
+
+/* The keyboard; private to the boot CPU. */
+static u8 escape;
+static bool escaped;
+static u32 selected;
+
+static void own_line(const char *text, size_t n)
+{
+    console_mux_own(&mux, text, n);
+}
+
+void vmm_console_init(u8 escape_character)
+{
+    escape = escape_character;
+    console_mux_init(&mux, console_write);
+    log_set_output(own_line);
+}
+
+void vmm_console_add(struct vm *vm)
+{
+    console_mux_add(&mux, vm->id, vm->name);
+}
+
+void vmm_console_select(u32 vm)
+{
+    selected = vm;
+}
+
+void vmm_console_byte(struct vm *vm, u8 byte)
+{
+    console_mux_byte(&mux, vm->id, byte);
+}
+
+void vmm_console_show(struct vm *vm)
+{
+    console_mux_flush_idle(&mux, vm->id);
+}
+
+void vmm_console_finish(struct vm *vm)
+{
+    console_mux_finish(&mux, vm->id);
+}
+
+static bool input_put(struct vm_input *in, u8 byte)
+{
+    u32 head = atomic_load_explicit(&in->head, memory_order_relaxed);
+
+    if (head - atomic_load_explicit(&in->tail, memory_order_acquire) == VM_INPUT_RING)
+        return false;
+    in->byte[head % VM_INPUT_RING] = byte;
+    atomic_store_explicit(&in->head, head + 1, memory_order_release);
+    return true;
+}
+
+void vmm_console_give_input(struct vm *vm)
+{
+    struct vm_input *in = &vm->input;
+    u32 tail = atomic_load_explicit(&in->tail, memory_order_relaxed);
+
+    while (tail != atomic_load_explicit(&in->head, memory_order_acquire) &&
+           vplat_uart_receive(&vm->platform, tsc_read(), in->byte[tail % VM_INPUT_RING]))
+        atomic_store_explicit(&in->tail, ++tail, memory_order_release);
+}
+
+static void help(void)
+{
+    log_line("keys: ctrl-%c 1..%u or n: keyboard to that or the next VM, s: statistics, p: power button, "
+             "ctrl-%c: itself",
+             'a' + escape - 1, vm_count, 'a' + escape - 1);
+}
+
+static void choose(u32 vm)
+{
+    if (vm >= vm_count || !vms[vm])
+        return;
+    selected = vm;
+    log_line("keyboard: %s", vms[vm]->name);
+}
+
+static void type(u8 byte)
+{
+    struct vm *vm = vms[selected];
+
+    if (!vm || atomic_load_explicit(&vm->ending, memory_order_acquire))
+        return;
+    if (input_put(&vm->input, byte))
+        vcpu_request(vm->vcpu[0], REQUEST_INPUT);
+}
+
+static void command(u8 byte)
+{
+    if (byte == escape)
+        type(byte);
+    else if (byte >= '1' && byte <= '9')
+        choose((u32)(byte - '1'));
+    else if (byte == 'n')
+        choose((selected + 1) % vm_count);
+    else if (byte == 's')
+        stats_print_all();
+    else if (byte == 'p' && vms[selected])
+        vplat_press_power_button(&vms[selected]->platform, tsc_read());
+    else
+        help();
+}
+
+void vmm_console_poll(void)
+{
+    for (int c = console_getc(); c >= 0; c = console_getc()) {
+        if (escaped) {
+            escaped = false;
+            command((u8)c);
+        } else if ((u8)c == escape) {
+            escaped = true;
+        } else {
+            type((u8)c);
+        }
+    }
+    /* what did not fit into a UART's FIFO the last time */
+    for (u32 i = 0; i < vm_count; i++) {
+        struct vm *vm = vms[i];
+        if (vm && atomic_load_explicit(&vm->input.head, memory_order_relaxed) !=
+                      atomic_load_explicit(&vm->input.tail, memory_order_relaxed))
+            vcpu_request(vm->vcpu[0], REQUEST_INPUT);
+        if (vm)
+            vmm_console_show(vm);
+    }
+}

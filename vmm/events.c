@@ -1,0 +1,82 @@
+/* events.c - serving a vCPU's requests before it is entered. */
+#include "vmm/events.h"
+
+#include "vmm/console.h"
+#include "vmm/sched.h"
+
+/* Injects an NMI or an interrupt if the guest can take one now; otherwise asks for the exit that says when.
+ */
+static void deliver(struct vcpu *v)
+{
+    struct vplatform *p = &v->vm->platform;
+
+    if (unlikely(vlapic_events(&p->cpu[v->index].lapic)) &&
+        vlapic_events_take(&p->cpu[v->index].lapic, VLAPIC_EVENT_NMI))
+        v->nmi_pending = true;
+    if (unlikely(v->nmi_pending)) {
+        if (vmx_can_inject_nmi(&v->vmx)) {
+            vmx_inject_nmi(&v->vmx);
+            v->nmi_pending = false;
+        } else {
+            vmx_nmi_window_set(&v->vmx, true);
+        }
+    }
+    if (!vplat_irq_pending(p, v->index))
+        return;
+    if (vmx_can_inject_interrupt(&v->vmx)) {
+        int vector = vplat_irq_accept(p, v->index);
+        if (vector >= 0) {
+            vmx_inject_interrupt(&v->vmx, (u8)vector);
+            v->stats.interrupts++;
+        }
+        if (vplat_irq_pending(p, v->index))
+            vmx_interrupt_window_set(&v->vmx, true);
+    } else {
+        vmx_interrupt_window_set(&v->vmx, true);
+    }
+}
+
+/* What needs no registers of v. Returns the rest. */
+static u32 serve_anywhere(struct vcpu *v)
+{
+    u32 requests = atomic_exchange_explicit(&v->requests, 0, memory_order_acquire);
+
+    if (requests & REQUEST_INPUT)
+        vmm_console_give_input(v->vm);
+    if (requests & REQUEST_MESSAGES)
+        messages_deliver(v);
+    return requests;
+}
+
+bool events_serve(struct vcpu *v)
+{
+    u32 requests = serve_anywhere(v);
+
+    if (unlikely(atomic_load_explicit(&v->vm->ending, memory_order_acquire))) {
+        sched_stop(v);
+        return false;
+    }
+    if (requests & REQUEST_SHADOW)
+        vcpu_flush(v, shadow_service_kicks(&v->shadow));
+    if (unlikely(v->messages.receiving))
+        messages_finish_receive(v);
+    deliver(v);
+    return true;
+}
+
+bool events_wake(struct vcpu *v, u64 now)
+{
+    struct vplatform *p = &v->vm->platform;
+
+    /* put back what only events_serve() can do */
+    u32 rest = serve_anywhere(v) & ~(u32)(REQUEST_INPUT | REQUEST_MESSAGES);
+    if (rest)
+        atomic_fetch_or_explicit(&v->requests, rest, memory_order_relaxed);
+    bool wake = v->nmi_pending || (vlapic_events(&p->cpu[v->index].lapic) & VLAPIC_EVENT_NMI) ||
+                (v->interruptible && vplat_irq_pending(p, v->index));
+    if (v->state == VCPU_WAITING)
+        wake |= messages_ready(v) || now >= v->wait_until;
+    if (wake)
+        v->state = VCPU_READY;
+    return wake;
+}

@@ -1,0 +1,88 @@
+/*
+ * exit.c - the table of exits. A reason that is not in it was never asked for in the control words: the VM
+ * that caused it is stopped with a full report (STYLE rule 10).
+ */
+#include "vmm/exit.h"
+
+#include "arch/log.h"
+
+static const exit_handler handlers[VMX_EXIT_COUNT] = {
+    [VMX_EXIT_EXCEPTION_NMI] = exit_exception,
+    [VMX_EXIT_EXTERNAL_INTERRUPT] = exit_external_interrupt,
+    [VMX_EXIT_TRIPLE_FAULT] = exit_triple_fault,
+    [VMX_EXIT_INTERRUPT_WINDOW] = exit_window,
+    [VMX_EXIT_NMI_WINDOW] = exit_window,
+    [VMX_EXIT_CPUID] = exit_cpuid,
+    [VMX_EXIT_HLT] = exit_hlt,
+    [VMX_EXIT_INVD] = exit_skip,
+    [VMX_EXIT_INVLPG] = exit_invlpg,
+    [VMX_EXIT_RDPMC] = exit_protection, /* no counter is offered */
+    [VMX_EXIT_VMCALL] = exit_vmcall,
+    [VMX_EXIT_CR_ACCESS] = exit_cr,
+    [VMX_EXIT_IO] = exit_io,
+    [VMX_EXIT_RDMSR] = exit_rdmsr,
+    [VMX_EXIT_WRMSR] = exit_wrmsr,
+    [VMX_EXIT_PREEMPTION_TIMER] = exit_timer,
+    [VMX_EXIT_WBINVD] = exit_skip, /* guest memory is write-back and coherent */
+    [VMX_EXIT_XSETBV] = exit_xsetbv,
+    /* instructions whose features CPUID does not offer */
+    [VMX_EXIT_GETSEC] = exit_undefined,
+    [VMX_EXIT_RSM] = exit_undefined,
+    [VMX_EXIT_VMCLEAR] = exit_undefined,
+    [VMX_EXIT_VMLAUNCH] = exit_undefined,
+    [VMX_EXIT_VMPTRLD] = exit_undefined,
+    [VMX_EXIT_VMPTRST] = exit_undefined,
+    [VMX_EXIT_VMREAD] = exit_undefined,
+    [VMX_EXIT_VMRESUME] = exit_undefined,
+    [VMX_EXIT_VMWRITE] = exit_undefined,
+    [VMX_EXIT_VMXOFF] = exit_undefined,
+    [VMX_EXIT_VMXON] = exit_undefined,
+    [VMX_EXIT_MWAIT] = exit_undefined,
+    [VMX_EXIT_MONITOR] = exit_undefined,
+    [VMX_EXIT_INVEPT] = exit_undefined,
+    [VMX_EXIT_INVVPID] = exit_undefined,
+    [VMX_EXIT_INVPCID] = exit_undefined,
+    [VMX_EXIT_RDTSCP] = exit_undefined,
+    [VMX_EXIT_VMFUNC] = exit_undefined,
+    [VMX_EXIT_XSAVES] = exit_undefined,
+    [VMX_EXIT_XRSTORS] = exit_undefined,
+    [VMX_EXIT_ENCLS] = exit_undefined,
+    [VMX_EXIT_PCONFIG] = exit_undefined,
+    [VMX_EXIT_UMWAIT] = exit_undefined,
+    [VMX_EXIT_TPAUSE] = exit_undefined,
+};
+
+static enum exit_result refused(struct vcpu *v, u32 reason)
+{
+    if (reason & VMX_REASON_ENTRY_FAILED)
+        vm_fail(v, "VM entry refused: %s", vmx_exit_name(reason & VMX_REASON_BASIC_MASK));
+    else
+        vm_fail(v, "unexpected exit %u (%s), qualification 0x%lx", reason, vmx_exit_name(reason),
+                vmx_exit_qualification(&v->vmx));
+    return EXIT_YIELD;
+}
+
+enum exit_result exit_dispatch(struct vcpu *v, u32 reason)
+{
+    exit_handler handler = reason < VMX_EXIT_COUNT ? handlers[reason] : NULL;
+
+    v->stats.exits++;
+    if (unlikely(!handler))
+        return refused(v, reason);
+    v->stats.by_reason[reason]++;
+    return handler(v);
+}
+
+enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error)
+{
+    if (vmx_inject_exception(&v->vmx, vector, error))
+        return EXIT_RESUME;
+    return exit_triple_fault(v);
+}
+
+enum exit_result exit_inject_page_fault(struct vcpu *v, u32 error, gva_t address)
+{
+    if (vmx_inject_page_fault(&v->vmx, error, address))
+        return EXIT_RESUME;
+    return exit_triple_fault(v);
+}

@@ -1,0 +1,161 @@
+/*
+ * exit_cr.c - the guest's control registers: what it may write, and what follows for its shadow (P54).
+ *
+ * The guest's own view of CR0, CR3, CR4 and EFER is shadow.paging; the VMCS holds what the CPU needs.
+ */
+#include "vmm/exit.h"
+#include "vmm/guest_regs.h"
+
+static enum exit_result done(struct vcpu *v)
+{
+    vmx_guest_skip(&v->vmx);
+    return EXIT_RESUME;
+}
+
+/* Gives the shadow its new paging registers, and the CPU the new root. */
+static void switch_paging(struct vcpu *v, const struct paging_state *next)
+{
+    struct flush flush = shadow_set_paging(&v->shadow, next);
+
+    vmx_guest_set_cr3(v->shadow.root.v);
+    vcpu_flush(v, flush);
+}
+
+static enum exit_result write_cr3(struct vcpu *v, u64 value)
+{
+    struct paging_state next = v->shadow.paging;
+    enum gwalk_mode mode = gwalk_mode_of(&next);
+
+    if (mode == GWALK_LONG && (value >> next.maxphyaddr))
+        return exit_inject_gp(v);
+    next.cr3 = mode == GWALK_LONG ? value : (u32)value;
+    if (mode == GWALK_PAE && !gwalk_load_pdptes(&v->vm->p2m, &next))
+        return exit_inject_gp(v);
+    switch_paging(v, &next);
+    return done(v);
+}
+
+/* LMA follows LME and PG (SDM Vol 3A 9.8.5). False: #GP. */
+static bool long_mode_follows(const struct vcpu *v, struct paging_state *next)
+{
+    bool was = v->shadow.paging.cr0 & CR0_PG, is = next->cr0 & CR0_PG;
+
+    if (!was && is && (next->efer & EFER_LME)) {
+        if (!(next->cr4 & CR4_PAE) || (vmx_segment_access(VMX_SEG_CS) & VMX_AR_L) ||
+            (vmx_segment_access(VMX_SEG_TR) & VMX_AR_TYPE_MASK) == VMX_TYPE_TSS16)
+            return false;
+        next->efer |= EFER_LMA;
+    } else if (was && !is) {
+        if (vmx_guest_code_bits(&v->vmx) == 64)
+            return false;
+        next->efer &= ~EFER_LMA;
+    }
+    return true;
+}
+
+static enum exit_result write_cr0(struct vcpu *v, u64 value)
+{
+    struct paging_state next = v->shadow.paging;
+    u64 old = vmx_guest_cr0();
+
+    value |= CR0_ET;
+    if (!vmx_cr0_legal(value, old, next.cr4, next.efer))
+        return exit_inject_gp(v);
+    if (!(value & CR0_PE)) {
+        vm_fail(v, "the guest enters real mode, which this version does not run");
+        return EXIT_YIELD;
+    }
+    next.cr0 = value;
+    if (!long_mode_follows(v, &next))
+        return exit_inject_gp(v);
+    bool paging = (value ^ old) & (CR0_PG | CR0_WP | CR0_CD | CR0_NW);
+    if (gwalk_mode_of(&next) == GWALK_PAE && paging && !gwalk_load_pdptes(&v->vm->p2m, &next))
+        return exit_inject_gp(v);
+    vmx_guest_set_cr0(&v->vmx, value);
+    if ((value ^ old) & (CR0_PG | CR0_WP)) {
+        switch_paging(v, &next);
+        guest_regs_follow_paging(v);
+    } else {
+        v->shadow.paging.cr0 = value;
+    }
+    return done(v);
+}
+
+static enum exit_result write_cr4(struct vcpu *v, u64 value)
+{
+    struct paging_state next = v->shadow.paging;
+    u64 old = vmx_guest_cr4(), changed = value ^ old;
+
+    if (!vmx_cr4_legal(value, next.efer, guest_cr4_supported(v->vm)))
+        return exit_inject_gp(v);
+    next.cr4 = value;
+    if (gwalk_mode_of(&next) == GWALK_PAE && (changed & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP)) &&
+        !gwalk_load_pdptes(&v->vm->p2m, &next))
+        return exit_inject_gp(v);
+    if (changed & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP))
+        switch_paging(v, &next);
+    else
+        v->shadow.paging.cr4 = value;
+    guest_regs_follow_paging(v);
+    return done(v);
+}
+
+static enum exit_result write_cr8(struct vcpu *v, u64 value)
+{
+    if (value & ~0xFull)
+        return exit_inject_gp(v);
+    vlapic_cr8_set(&v->vm->platform.cpu[v->index].lapic, value);
+    atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
+    return done(v);
+}
+
+static enum exit_result mov_to(struct vcpu *v, unsigned cr, u64 value)
+{
+    if (vmx_guest_code_bits(&v->vmx) != 64)
+        value = (u32)value;
+    switch (cr) {
+    case 0: return write_cr0(v, value);
+    case 3: return write_cr3(v, value);
+    case 4: return write_cr4(v, value);
+    case 8: return write_cr8(v, value);
+    }
+    return exit_inject_ud(v);
+}
+
+static enum exit_result mov_from(struct vcpu *v, unsigned cr, unsigned gpr)
+{
+    if (cr == 3)
+        vmx_gpr_write(&v->vmx, gpr, v->shadow.paging.cr3);
+    else if (cr == 8)
+        vmx_gpr_write(&v->vmx, gpr, vlapic_cr8(&v->vm->platform.cpu[v->index].lapic));
+    else
+        return exit_inject_ud(v);
+    return done(v);
+}
+
+enum exit_result exit_cr(struct vcpu *v)
+{
+    u64 q = vmx_exit_qualification(&v->vmx);
+
+    switch (vmx_cr_type(q)) {
+    case VMX_CR_MOV_TO:
+        /* the one that has to be fast, without the register number's detour */
+        if (likely(vmx_cr_number(q) == 3))
+            return write_cr3(v, vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
+        return mov_to(v, vmx_cr_number(q), vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
+    case VMX_CR_MOV_FROM: return mov_from(v, vmx_cr_number(q), vmx_cr_gpr(q));
+    case VMX_CR_CLTS: return write_cr0(v, vmx_guest_cr0() & ~CR0_TS);
+    case VMX_CR_LMSW: {
+        /* LMSW sets PE, MP, EM and TS but cannot clear PE (SDM Vol 2) */
+        u64 low = CR0_PE | CR0_MP | CR0_EM | CR0_TS, cr0 = vmx_guest_cr0();
+        return write_cr0(v, (cr0 & ~(low & ~CR0_PE)) | (vmx_cr_lmsw_source(q) & low));
+    }
+    }
+    return exit_inject_ud(v);
+}
+
+enum exit_result exit_invlpg(struct vcpu *v)
+{
+    vcpu_flush(v, shadow_invlpg(&v->shadow, GVA(vmx_exit_qualification(&v->vmx))));
+    return done(v);
+}

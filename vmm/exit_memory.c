@@ -1,0 +1,88 @@
+/*
+ * exit_memory.c - page faults of the guest: the shadow decides what they mean (mm/shadow.h), here is what
+ * follows.
+ *
+ *   RESUME         the shadow was filled: again
+ *   GUEST_FAULT    the guest's own: inject
+ *   TRACED_WRITE   a store to one of its page tables: carry it out and post patches; if it cannot be, the
+ * table loses its trace and the CPU does it MMIO           a device of the virtual platform EMPTY, RO      a
+ * page that is away, or shared in read-only: the guest's own fault too
+ */
+#include "vmm/access.h"
+#include "vmm/exit.h"
+
+/* The instruction at RIP cannot be carried out here. */
+static enum exit_result give_up(struct vcpu *v, gpa_t gpa, bool traced)
+{
+    v->stats.emulate_unknown++;
+    if (!traced) {
+        const u8 *c = v->access.code;
+        vm_fail(
+            v,
+            "device access at 0x%lx by an instruction that cannot be emulated: %02x %02x %02x %02x %02x %02x",
+            gpa.v, c[0], c[1], c[2], c[3], c[4], c[5]);
+        return EXIT_YIELD;
+    }
+    vcpu_flush(v, shadow_give_up(&v->shadow, gpa));
+    return EXIT_RESUME;
+}
+
+static enum exit_result inject_found(struct vcpu *v)
+{
+    if (v->access.fault_vector == VECTOR_PF)
+        return exit_inject_page_fault(v, v->access.fault_error, v->access.fault_address);
+    return exit_inject(v, v->access.fault_vector, v->access.fault_error);
+}
+
+static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool traced)
+{
+    struct insn insn;
+    struct emulate_state st;
+    enum emulate_status status;
+
+    v->stats.emulated++;
+    access_begin(v, gva, gpa, traced);
+    status = access_fetch(v);
+    if (status == EMULATE_FAULT)
+        return inject_found(v);
+    if (status != EMULATE_OK || decode_insn(v->access.code, v->access.fetch_bytes,
+                                            (enum cpu_mode)vmx_guest_code_bits(&v->vmx), &insn) != ERR_OK)
+        return give_up(v, gpa, traced);
+    access_state_load(v, &insn, &st);
+    status = emulate_insn(&insn, &st);
+    switch (status) {
+    case EMULATE_OK:
+    case EMULATE_PARTIAL: access_state_store(v, &insn, &st, status); return EXIT_RESUME;
+    case EMULATE_FAULT: access_state_store(v, &insn, &st, EMULATE_PARTIAL); return inject_found(v);
+    case EMULATE_RETRY: return EXIT_RESUME;
+    case EMULATE_UNKNOWN: break;
+    }
+    return give_up(v, gpa, traced);
+}
+
+enum exit_result exit_page_fault(struct vcpu *v, u32 error)
+{
+    gva_t gva = GVA(vmx_exit_qualification(&v->vmx));
+    struct shadow_fault f =
+        shadow_fault(&v->shadow, gva, error, vmx_guest_cpl(), vmx_guest_rflags() & RFLAGS_AC);
+
+    vcpu_flush(v, f.flush);
+    switch (f.verdict) {
+    case SHADOW_RESUME: return EXIT_RESUME;
+    case SHADOW_TRACED_WRITE:
+        /* The CPU itself was writing, to deliver an event: RIP is not at the writer. */
+        if (unlikely(vmx_event_armed(&v->vmx)))
+            return give_up(v, f.gpa, true);
+        return emulate(v, gva, f.gpa, true);
+    case SHADOW_MMIO:
+        if (unlikely(vmx_event_armed(&v->vmx))) {
+            vm_fail(v, "stack or descriptor table in device memory at 0x%lx", f.gpa.v);
+            return EXIT_YIELD;
+        }
+        return emulate(v, gva, f.gpa, false);
+    case SHADOW_GUEST_FAULT:
+    case SHADOW_EMPTY_PAGE:
+    case SHADOW_RO_PAGE: return exit_inject_page_fault(v, f.error, gva);
+    }
+    return EXIT_RESUME;
+}

@@ -1,0 +1,314 @@
+/*
+ * main.c - the hypervisor's own start, one step after the other, and its end.
+ *
+ *   boot CPU                                     every other CPU
+ *   vmm_main                                     vmm_cpu_main
+ *     read the configuration
+ *     VMX on, first guest instruction    ||        VMX on, first guest instruction
+ *     wait for the others  <---------------------- ready
+ *     make the VMs
+ *     go ----------------------------------------> run vCPUs
+ *     run vCPUs
+ *     all VMs have ended: say so, stop
+ */
+#include "vmm/main.h"
+
+#include "arch/console.h"
+#include "arch/log.h"
+#include "arch/machine.h"
+#include "arch/tsc.h"
+#include "mm/frames.h"
+#include "vmm/console.h"
+#include "vmm/demo/builtin_ini.h"
+#include "vmm/fpu.h"
+#include "vmm/inih_shim.h"
+#include "vmm/probe.h"
+#include "vmm/sched.h"
+#include "vmm/vm_create.h"
+
+#define CPUS_MAX CONFIG_MAX_CPUS
+#define CPU_WAIT_MS \
+    5000u /* for VMX on another CPU; real ones need microseconds, emulated ones share one thread */
+#define CODE_NOT_STARTED 103u
+
+enum cpu_phase { PHASE_STARTING, PHASE_READY, PHASE_REFUSED };
+
+static struct vmm_cpu cpus[CPUS_MAX];
+static struct config config;
+static _Atomic bool go; /* release by the boot CPU when everything is made; others acquire */
+
+static u32 cpus_used(void)
+{
+    return MIN(cpu_count(), CPUS_MAX);
+}
+
+/* ---- configuration ---- */
+
+static const char *config_name(const struct boot_info *info)
+{
+    return info->config_text ? BOOT_CONFIG_PATH : BUILTIN_INI_NAME;
+}
+
+static void config_line(void *ctx, const char *text)
+{
+    (void)ctx;
+    log_line("%s", text);
+}
+
+static void silent(void *ctx, const char *text)
+{
+    (void)ctx;
+    (void)text;
+}
+
+void vmm_list_files(const char *text, u64 size, void (*found)(void *ctx, const char *path, u32 line),
+                    void *ctx)
+{
+    struct config_report report = {.line = silent, .file = ""};
+
+    /* what is wrong with the text is said by vmm_main() */
+    (void)!config_parse_boot(text, size, &config, &report);
+    config_list_files(&config, found, ctx);
+}
+
+static enum err file_size(void *ctx, const char *path, u64 *size)
+{
+    const struct boot_info *info = ctx;
+
+    for (u32 i = 0; i < info->file_count; i++) {
+        const char *a = info->files[i].path, *b = path;
+        while (*a && *a == *b)
+            a++, b++;
+        if (*a != *b)
+            continue;
+        *size = info->files[i].size;
+        return info->files[i].err;
+    }
+    return ERR_NOT_FOUND;
+}
+
+static void read_config(const struct boot_info *info, struct config_report *report)
+{
+    const char *text = info->config_text ? info->config_text : builtin_ini;
+    u64 size = info->config_text ? info->config_size : sizeof(builtin_ini) - 1;
+
+    report->line = config_line;
+    report->file = config_name(info);
+    if (!info->config_text)
+        log_line("no %s: running the demonstration", BOOT_CONFIG_PATH);
+    enum err parsed = config_parse_boot(text, size, &config, report);
+    log_debug = config.log == LOG_DEBUG;
+    if (parsed != ERR_OK)
+        log_line("configuration: %u errors", report->errors);
+}
+
+static void check_config(const struct boot_info *info, struct config_report *report)
+{
+    const struct platform_support have = {
+        .cpus = cpus_used(),
+        .memory = host_frames.free_pages << PAGE_SHIFT,
+        .overhead = vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
+        .max_vcpus = 1,
+        .modes = CONFIG_MODE_MESSAGE | CONFIG_MODE_SHARE_RO | CONFIG_MODE_DONATE,
+        .file_size = file_size,
+        .ctx = (void *)(uintptr_t)info,
+    };
+    u32 before = report->errors;
+
+    if (config_check(&config, &have, report) != ERR_OK)
+        log_line("configuration: %u errors concerning this machine", report->errors - before);
+}
+
+/* ---- CPUs ---- */
+
+struct refusal {
+    u32 cpu;
+    bool any;
+};
+
+static void refuse(void *ctx, const char *text)
+{
+    const struct refusal *r = ctx;
+
+    log_line("cannot run here: cpu %u: %s", r->cpu, text);
+}
+
+/* VMX operation and a first guest on the CPU that executes it. */
+static enum err start_cpu(struct vmm_cpu *me)
+{
+    struct refusal r = {me->cpu->index, false};
+    hpa_t memory;
+
+    fpu_enable();
+    if (!vmx_cpu_present()) {
+        refuse(&r,
+               "this CPU has no VMX (CPUID.1:ECX.VMX is 0): Intel VT-x is needed, and where the firmware or "
+               "an outer hypervisor can switch it on, it has to be on");
+        return ERR_UNSUPPORTED;
+    }
+    enum err e = frames_alloc(&host_frames, 1 + PROBE_PAGES, PAGE_SIZE, 4 * GIB, &memory);
+    if (e != ERR_OK) {
+        refuse(&r, "no memory below 4 GiB");
+        return e;
+    }
+    e = vmx_cpu_enable(&me->vmx, memory, refuse, &r);
+    if (e == ERR_OK)
+        e = probe_run(me, HPA(memory.v + PAGE_SIZE));
+    return e;
+}
+
+static struct vmm_cpu *enter_cpu(struct cpu *cpu)
+{
+    struct vmm_cpu *me = &cpus[cpu->index];
+
+    me->cpu = cpu;
+    cpu->private = me;
+    me->enabled = start_cpu(me);
+    atomic_store_explicit(&me->phase, me->enabled == ERR_OK ? PHASE_READY : PHASE_REFUSED,
+                          memory_order_release);
+    return me;
+}
+
+void vmm_cpu_main(struct cpu *cpu)
+{
+    if (cpu->index >= CPUS_MAX)
+        machine_stop_cpu();
+    struct vmm_cpu *me = enter_cpu(cpu);
+    while (!atomic_load_explicit(&go, memory_order_acquire))
+        cpu_pause();
+    sched_run(me);
+    machine_stop_cpu();
+}
+
+/* All CPUs of one kind: a vCPU may run on any of them. */
+static bool cpus_ready(struct vmx_caps *common)
+{
+    u64 until = tsc_read() + tsc_ns_to_ticks(CPU_WAIT_MS * 1000000ull, tsc_hz());
+    bool ok = true;
+
+    for (u32 i = 0; i < cpus_used(); i++) {
+        u32 phase;
+        do {
+            phase = atomic_load_explicit(&cpus[i].phase, memory_order_acquire);
+        } while (phase == PHASE_STARTING && tsc_read() < until);
+        if (phase == PHASE_STARTING)
+            log_line("cannot run here: cpu %u did not come into VMX operation", i);
+        ok &= phase == PHASE_READY;
+        if (phase != PHASE_READY)
+            continue;
+        if (i == 0)
+            *common = cpus[0].vmx.caps;
+        else if (vmx_caps_intersect(common, &cpus[i].vmx.caps) != ERR_OK) {
+            log_line("cannot run here: cpu %u and cpu 0 have different VMX revisions", i);
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+static void print_cpus(const struct boot_info *info)
+{
+    char text[160];
+    u64 last = 0;
+
+    vmx_caps_heading(text, sizeof(text));
+    log_line("          apic%s", text);
+    for (u32 i = 0; i < cpus_used(); i++) {
+        vmx_caps_describe(&cpus[i].vmx.caps, text, sizeof(text));
+        log_line("cpu %3u: %4u%s", i, cpus[i].cpu->apic_id, text);
+        last = MAX(last, cpus[i].first_instruction);
+    }
+    log_line("boot: %lu ticks from efi_main to the first guest instruction on every CPU",
+             last - info->entry_tsc);
+    if (cpu_count() > CPUS_MAX)
+        log_line("%u CPUs: only the first %u are used", cpu_count(), CPUS_MAX);
+}
+
+/* ---- VMs ---- */
+
+static u32 create_vms(const struct boot_info *info, const struct vmx_caps *caps, struct config_report *report)
+{
+    const struct vm_create with = {info, &config, caps, cpus, cpus_used()};
+    u32 made = 0;
+
+    vm_count = config.vm_count;
+    for (u32 i = 0; i < config.vm_count; i++) {
+        const struct vm_config *c = &config.vms[i];
+        if (report->bad_vms >> i & 1) {
+            log_line("vm %s: not started: see the errors above", c->name);
+            continue;
+        }
+        if (vm_create(&with, i) != ERR_OK) {
+            report->errors++;
+            continue;
+        }
+        vm_started();
+        made++;
+        log_line("vm %s: %llu MiB, %u vCPU on cpu %u, %s", c->name, c->memory / MIB, c->vcpus,
+                 vms[i]->vcpu[0]->on->cpu->index, load_format_name(vms[i]->format));
+    }
+    return made;
+}
+
+static void print_memory(const struct boot_info *info)
+{
+    u64 own = info->own_bytes, guests = 0;
+
+    for (u32 i = 0; i < vm_count; i++)
+        if (vms[i]) {
+            own += vms[i]->own_bytes;
+            guests += vms[i]->ram_pages << PAGE_SHIFT;
+        }
+    log_line("memory: %llu KiB for the hypervisor, %llu KiB for guests, %llu KiB free", own / KIB,
+             guests / KIB, (host_frames.free_pages << PAGE_SHIFT) / KIB);
+}
+
+static no_return void finish(const struct config_report *report)
+{
+    u32 code = report->errors ? CODE_NOT_STARTED : 0;
+
+    for (u32 i = 0; i < vm_count; i++)
+        if (vms[i] && vms[i]->exit_code && !code)
+            code = vms[i]->exit_code;
+    log_line("all VMs have ended, code %u", code);
+    console_flush();
+    if (config.exit)
+        machine_exit((u8)code);
+    machine_halt();
+}
+
+static no_return void cannot_run(void)
+{
+    log_line("the machine is stopped");
+    console_flush();
+    if (config.exit)
+        machine_exit(CODE_NOT_STARTED);
+    machine_halt();
+}
+
+void vmm_main(const struct boot_info *info)
+{
+    struct config_report report = {0};
+    struct vmx_caps common;
+
+    vmm_console_init(1);
+    vmx_enter_init();
+    read_config(info, &report);
+    vmm_console_init(config.escape ? config.escape : 1);
+    struct vmm_cpu *me = enter_cpu(cpu_by_index(0));
+    if (!cpus_ready(&common))
+        cannot_run();
+    print_cpus(info);
+    check_config(info, &report);
+    if (!create_vms(info, &common, &report)) {
+        log_line("no VM could be started");
+        cannot_run();
+    }
+    messages_connect(&config);
+    print_memory(info);
+    u32 keyboard = config.keyboard[0] ? config_find_vm(&config, config.keyboard) : 0;
+    vmm_console_select(keyboard < vm_count ? keyboard : 0);
+    atomic_store_explicit(&go, true, memory_order_release);
+    sched_run(me);
+    finish(&report);
+}

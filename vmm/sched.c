@@ -1,0 +1,235 @@
+/*
+ * sched.c - the loop of a physical CPU.
+ *
+ *      +--> pick a vCPU that is ready (wakes those whose event has come) --none--> idle until something
+ * happens |      | |      v |    load its registers and VMCS |      | |      v |    +-> look for work:
+ * requests, timers --> VM entry --> exit --> handler -+ |
+ * +---------------------------------------------------- resume <--------+
+ *      +--------------------------------------------------------- yield  <--------+
+ *
+ * Kicks: whoever leaves work for a vCPU sets a request bit and sends an NMI to its CPU. The NMI counter is
+ * read before the look for work and compared again right before the VM entry (vmx/entry.asm), so no kick
+ * falls between the two.
+ */
+#include "vmm/sched.h"
+
+#include "arch/apic.h"
+#include "arch/console.h"
+#include "arch/idle.h"
+#include "arch/tsc.h"
+#include "vmm/console.h"
+#include "vmm/events.h"
+#include "vmm/exit.h"
+#include "vmm/fpu.h"
+
+#define SLICE_US        5000u /* of a CPU that several vCPUs want */
+#define CONSOLE_POLL_US 5000u /* how often the boot CPU looks at the keyboard */
+
+static u64 ticks_of_us(u64 us)
+{
+    return tsc_ns_to_ticks(us * 1000, tsc_hz());
+}
+
+void sched_place(struct vmm_cpu *cpu, struct vcpu *v)
+{
+    v->on = cpu;
+    cpu->run[cpu->run_count++] = v;
+}
+
+struct vmm_cpu *sched_choose(struct vmm_cpu *cpus, u32 count, u64 allowed)
+{
+    struct vmm_cpu *best = NULL;
+
+    for (u32 i = 0; i < count; i++)
+        if ((!allowed || (allowed >> i & 1)) && (!best || cpus[i].run_count < best->run_count))
+            best = &cpus[i];
+    return best;
+}
+
+/* ---- which vCPU next ---- */
+
+/* Timers of a vCPU that is not running go on; a halted or waiting one may become ready by them. */
+static bool is_ready(struct vcpu *v, u64 now)
+{
+    if (v->state == VCPU_STOPPED)
+        return false;
+    if (atomic_load_explicit(&v->vm->ending, memory_order_acquire)) {
+        sched_stop(v);
+        return false;
+    }
+    vplat_advance(&v->vm->platform, v->index, now);
+    if (v->state == VCPU_READY)
+        return true;
+    return events_wake(v, now);
+}
+
+static struct vcpu *pick(struct vmm_cpu *me, u64 now)
+{
+    for (u32 n = 0; n < me->run_count; n++) {
+        struct vcpu *v = me->run[(me->next + n) % me->run_count];
+        if (is_ready(v, now)) {
+            me->next = (me->next + n + 1) % me->run_count;
+            return v;
+        }
+    }
+    return NULL;
+}
+
+static bool others_ready(const struct vmm_cpu *me, const struct vcpu *v)
+{
+    for (u32 n = 0; n < me->run_count; n++)
+        if (me->run[n] != v && me->run[n]->state != VCPU_STOPPED)
+            return true;
+    return false;
+}
+
+/* ---- making it current ---- */
+
+static bool make_current(struct vmm_cpu *me, struct vcpu *v)
+{
+    if (me->current == v)
+        return true;
+    if (vmx_vcpu_load(&v->vmx, &me->vmx) != ERR_OK) {
+        vm_end(v->vm, VM_CODE_INTERNAL, "its VMCS cannot be loaded");
+        return false;
+    }
+    fpu_switch(me->current ? me->current->fpu : NULL, v->fpu, v->xcr0);
+    me->current = v;
+    if (!v->set_up && !vcpu_set_up(v))
+        return false;
+    return true;
+}
+
+/* ---- timers ---- */
+
+/* The exit that the next deadline needs: by the preemption timer, else by this CPU's APIC timer. */
+static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now, u64 deadline)
+{
+    if (vmx_control_can(&v->vmx.controls, VMX_PIN_PREEMPTION_TIMER)) {
+        if (deadline == VTIME_NEVER)
+            vmx_vcpu_timer_off(&v->vmx);
+        else
+            vmx_vcpu_timer_set(&v->vmx, deadline > now ? deadline - now : 0);
+    } else if (deadline != me->timer_armed) {
+        me->timer_armed = deadline;
+        if (deadline == VTIME_NEVER)
+            apic_timer_stop();
+        else
+            apic_timer_arm(deadline, HOST_TIMER_VECTOR);
+    }
+}
+
+static u64 next_deadline(const struct vmm_cpu *me, const struct vcpu *v)
+{
+    u64 d = MIN(vplat_next_deadline(&v->vm->platform, v->index), me->slice_end);
+
+    return MIN(d, me->poll_at);
+}
+
+/* Regular work of the CPU itself. */
+static void housekeeping(struct vmm_cpu *me, u64 now)
+{
+    console_pump();
+    if (me->cpu->index == 0)
+        vmm_console_poll();
+    /* other CPUs only while their guests' output is on its way */
+    me->poll_at = now + ticks_of_us(CONSOLE_POLL_US);
+}
+
+/* ---- running one ---- */
+
+/* Everything that has to be right before an entry. False: the vCPU is not to run now. */
+static bool before_entry(struct vmm_cpu *me, struct vcpu *v)
+{
+    u64 now = tsc_read();
+
+    if (unlikely(now >= v->deadline)) {
+        if (now >= me->poll_at)
+            housekeeping(me, now);
+        vplat_advance(&v->vm->platform, v->index, now);
+        atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
+        if (now >= me->slice_end)
+            return false;
+    }
+    if (unlikely(atomic_load_explicit(&v->requests, memory_order_relaxed))) {
+        if (!events_serve(v))
+            return false;
+        v->deadline = next_deadline(me, v);
+    }
+    arm_timer(me, v, now, v->deadline);
+    return true;
+}
+
+/* One VM entry and its exit. */
+static enum exit_result step(struct vmm_cpu *me, struct vcpu *v)
+{
+    u64 seen = __atomic_load_n(&me->cpu->nmi_count, __ATOMIC_RELAXED);
+
+    if (!before_entry(me, v))
+        return EXIT_YIELD;
+    enum vmx_enter_result entered = vmx_enter(&v->vmx, seen);
+    if (likely(entered == VMX_ENTER_EXITED)) {
+        enum exit_result result = exit_dispatch(v, vmx_exit_begin(&v->vmx));
+        if (unlikely(messages_to_drain(v)))
+            messages_drain(v);
+        return result;
+    }
+    if (entered == VMX_ENTER_KICKED)
+        return EXIT_RESUME;
+    vm_fail_entry(v, entered);
+    return EXIT_YIELD;
+}
+
+static void run(struct vmm_cpu *me, struct vcpu *v)
+{
+    u64 now = tsc_read();
+
+    me->slice_end = others_ready(me, v) ? now + ticks_of_us(SLICE_US) : VTIME_NEVER;
+    v->deadline = now; /* timers are looked at anew */
+    atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
+    while (step(me, v) == EXIT_RESUME) {
+    }
+}
+
+/* ---- nothing to run ---- */
+
+static void idle(struct vmm_cpu *me, u64 seen, u64 now)
+{
+    u64 until = me->poll_at;
+
+    for (u32 i = 0; i < me->run_count; i++) {
+        struct vcpu *v = me->run[i];
+        if (v->state == VCPU_HALTED || v->state == VCPU_WAITING)
+            until = MIN(until, MIN(vplat_next_deadline(&v->vm->platform, v->index), v->wait_until));
+        vmm_console_show(v->vm);
+    }
+    if (until > now)
+        cpu_idle_until(seen, until);
+    me->timer_armed = VTIME_NEVER;
+}
+
+void sched_run(struct vmm_cpu *me)
+{
+    me->poll_at = tsc_read();
+    me->timer_armed = VTIME_NEVER;
+    while (!vms_all_ended()) {
+        u64 seen = __atomic_load_n(&me->cpu->nmi_count, __ATOMIC_RELAXED);
+        u64 now = tsc_read();
+        if (now >= me->poll_at)
+            housekeeping(me, now);
+        struct vcpu *v = pick(me, now);
+        if (!v)
+            idle(me, seen, now);
+        else if (make_current(me, v))
+            run(me, v);
+    }
+}
+
+void sched_stop(struct vcpu *v)
+{
+    if (v->state == VCPU_STOPPED)
+        return;
+    v->state = VCPU_STOPPED;
+    if (atomic_fetch_sub_explicit(&v->vm->running, 1, memory_order_acq_rel) == 1)
+        vm_report_end(v->vm);
+}

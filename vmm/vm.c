@@ -1,0 +1,185 @@
+/* vm.c - the life of a VM once it runs: first state, requests, ends and their reports. */
+#include "vmm/vm.h"
+
+#include "arch/apic.h"
+#include "arch/format.h"
+#include "arch/log.h"
+#include "arch/tsc.h"
+#include "vmm/console.h"
+#include "vmm/guest_regs.h"
+#include "vmm/stats.h"
+
+bool log_debug;
+
+void vcpu_request(struct vcpu *v, u32 bits)
+{
+    u32 old = atomic_fetch_or_explicit(&v->requests, bits, memory_order_seq_cst);
+
+    /* Whoever set the bits before has kicked, and they are still to be taken. */
+    if ((old & bits) == bits)
+        return;
+    if (v->on->cpu != this_cpu())
+        apic_send_nmi(v->on->cpu);
+}
+
+/* ---- first state ---- */
+
+static struct vmx_seg segment(const struct entry_segment *s)
+{
+    return (struct vmx_seg){.selector = s->selector, .limit = s->limit, .access = s->rights, .base = s->base};
+}
+
+static void first_registers(struct vcpu *v, const struct entry_state *e)
+{
+    struct vmx_guest_init init = {
+        .rip = e->rip,
+        .rsp = e->gpr[GPR_RSP],
+        .rflags = e->rflags | RFLAGS_FIXED1,
+        .cr0 = e->cr0 | CR0_ET,
+        .cr3 = e->cr3,
+        .cr4 = e->cr4,
+        .efer = e->efer,
+        .gdtr_base = e->gdt_base,
+        .gdtr_limit = e->gdt_limit,
+    };
+
+    for (u32 s = VMX_SEG_ES; s <= VMX_SEG_GS; s++)
+        init.seg[s] = segment(s == VMX_SEG_CS ? &e->cs : &e->data);
+    init.seg[VMX_SEG_TR] = segment(&e->tr);
+    init.seg[VMX_SEG_LDTR].access = VMX_AR_UNUSABLE;
+    vmx_guest_write(&v->vmx, &init);
+    for (u32 i = 0; i < VMX_GPR_COUNT; i++)
+        if (i != VMX_RSP)
+            v->vmx.gpr[i] = e->gpr[i];
+    struct paging_state paging = {
+        .cr0 = init.cr0,
+        .cr3 = init.cr3,
+        .cr4 = init.cr4,
+        .efer = init.efer,
+        .maxphyaddr = v->shadow.maxphyaddr,
+    };
+    struct flush flush = shadow_set_paging(&v->shadow, &paging);
+    vmx_guest_set_cr3(v->shadow.root.v);
+    guest_regs_follow_paging(v);
+    vcpu_flush(v, flush);
+}
+
+bool vcpu_set_up(struct vcpu *v)
+{
+    struct vmx_request request;
+    struct vmx_report report;
+    struct vmx_setup setup = {.msr_bitmap = v->vm->msr_bitmap, .exception_bitmap = 1u << VECTOR_PF};
+    struct entry_state entry =
+        v->vm->entry.every_vcpu ? entry_for_vcpu(&v->vm->entry, v->index) : v->vm->entry;
+
+    vmx_request_shadow(&request);
+    if (!v->on->vmx.vpid)
+        request.optional[VMX_SECONDARY] &= ~vmx_control_mask(VMX_SECONDARY_VPID);
+    /* CPUID offers neither: let them be undefined */
+    request.optional[VMX_SECONDARY] &=
+        ~(vmx_control_mask(VMX_SECONDARY_INVPCID) | vmx_control_mask(VMX_SECONDARY_XSAVES));
+    if (vmx_controls_choose(&v->on->vmx.caps, &request, &setup.controls, &report) != ERR_OK) {
+        vm_end(v->vm, VM_CODE_INTERNAL, "VMX controls are missing");
+        return false;
+    }
+    if (vmx_control_is_on(&setup.controls, VMX_SECONDARY_VPID))
+        setup.vpid = v->vpid;
+    if (vmx_vcpu_setup(&v->vmx, &setup) != ERR_OK) {
+        vm_end(v->vm, VM_CODE_INTERNAL, "the CPU refuses its VMCS");
+        return false;
+    }
+    if (v->vmx.vpid)
+        vmx_tlb_flush_context(&v->on->vmx.tlb, v->vmx.vpid);
+    v->set_up = true;
+    first_registers(v, &entry);
+    log_line("vm %s: entered at tsc %lu", v->vm->name, tsc_read());
+    return true;
+}
+
+/* ---- ends ---- */
+
+void vm_end(struct vm *vm, u32 code, const char *words)
+{
+    bool first = false;
+
+    if (!atomic_compare_exchange_strong_explicit(&vm->end_claimed, &first, true, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return;
+    vm->exit_code = code;
+    vm->end_words = words;
+    atomic_store_explicit(&vm->ending, true, memory_order_release);
+    for (u32 i = 0; i < vm->vcpus; i++)
+        vcpu_request(vm->vcpu[i], REQUEST_STOP);
+}
+
+static void line(void *ctx, const char *text)
+{
+    (void)ctx;
+    log_line("  %s", text);
+}
+
+void vm_fail(struct vcpu *v, const char *fmt, ...)
+{
+    char text[160];
+    va_list args;
+
+    va_start(args, fmt);
+    format_args(text, sizeof(text), fmt, args);
+    va_end(args);
+    vmm_console_finish(v->vm);
+    log_line("vm %s, vCPU %u: stopped: %s", v->vm->name, v->index, text);
+    log_line("  guest CR0 0x%lx CR3 0x%lx CR4 0x%lx EFER 0x%lx, real root 0x%lx", v->shadow.paging.cr0,
+             v->shadow.paging.cr3, v->shadow.paging.cr4, v->shadow.paging.efer, v->shadow.root.v);
+    vmx_vcpu_dump(&v->vmx, line, NULL);
+    vm_end(v->vm, VM_CODE_FAULT, "stopped by the hypervisor");
+}
+
+void vm_fail_entry(struct vcpu *v, enum vmx_enter_result result)
+{
+    vmm_console_finish(v->vm);
+    log_line("vm %s, vCPU %u: the CPU refuses to enter the guest", v->vm->name, v->index);
+    vmx_vcpu_explain(&v->vmx, result, line, NULL);
+    vmx_vcpu_dump(&v->vmx, line, NULL);
+    vm_end(v->vm, VM_CODE_INTERNAL, "VM entry refused");
+}
+
+static _Atomic u32 vms_running; /* VMs whose end has not been reported; release by vm_report_end() */
+
+void vm_started(void)
+{
+    atomic_fetch_add_explicit(&vms_running, 1, memory_order_relaxed);
+}
+
+bool vms_all_ended(void)
+{
+    return atomic_load_explicit(&vms_running, memory_order_acquire) == 0;
+}
+
+void vm_report_end(struct vm *vm)
+{
+    u64 ms = tsc_ticks_to_ns(tsc_read() - vm->started_tsc, tsc_hz()) / 1000000;
+    u64 exits = 0;
+
+    for (u32 i = 0; i < vm->vcpus; i++)
+        exits += vm->vcpu[i]->stats.exits;
+    vmm_console_finish(vm);
+    messages_vm_ended(vm);
+    log_line("vm %s: ended: %s, code %u, after %lu ms and %lu exits", vm->name, vm->end_words, vm->exit_code,
+             ms, exits);
+    if (log_debug)
+        stats_print(vm);
+    atomic_fetch_sub_explicit(&vms_running, 1, memory_order_release);
+}
+
+void vm_bench_byte(struct vm *vm, u8 byte)
+{
+    static const char mark[] = "R ";
+
+    if (byte == '\n') {
+        if (vm->bench_column == sizeof(mark) - 1)
+            log_line("bench vm %s: exits %lu", vm->name, vm->vcpu[0]->stats.exits);
+        vm->bench_column = 0;
+    } else if (vm->bench_column < sizeof(mark) - 1) {
+        vm->bench_column = byte == (u8)mark[vm->bench_column] ? vm->bench_column + 1 : sizeof(mark);
+    }
+}

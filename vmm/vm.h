@@ -1,0 +1,200 @@
+/*
+ * vm.h - a virtual machine, its virtual CPUs, and the physical CPUs that run them.
+ *
+ *   struct vmm_cpu (one per physical CPU)          struct vm
+ *     runs vCPUs in turn  ----------------+          p2m, traces, matrix   what its pages are (mm/)
+ *                                         |          platform              its devices (vmm/dev/)
+ *                                         v          grants, queues        its messages (ipc/)
+ *                                    struct vcpu  <---- vcpu[]
+ *                                      vmx      registers, VMCS, its message queue (vmx/, ipc/)
+ *                                      shadow   shadow page tables (mm/)
+ *                                      lapic    interrupt controller (vmm/dev/)
+ *
+ * Who may touch what: a vCPU's fields belong to the CPU it is placed on (vcpu->cpu), for as long as it
+ * exists, but for `requests`, which any CPU may set bits in. A VM's shared parts say in their own headers how
+ * they are shared.
+ */
+#pragma once
+#include "arch/percpu.h"
+#include "arch/regs.h"
+#include "arch/types.h"
+#include "ipc/abi.h"
+#include "mm/matrix.h"
+#include "mm/p2m.h"
+#include "mm/shadow.h"
+#include "vmm/config.h"
+#include "vmm/decode.h"
+#include "vmm/dev/platform.h"
+#include "vmm/load_guest.h"
+#include "vmm/messages.h"
+#include "vmx/vcpu.h"
+
+#define VM_MAX       CONFIG_MAX_VMS
+#define VM_VCPUS_MAX CONFIG_MAX_VCPUS
+
+/* What others want of a vCPU; bits of vcpu.requests. Writers: any CPU (or, release). Reader: the CPU that
+ * runs the vCPU takes them all before an entry (exchange, acquire). Whoever sets a bit on another CPU kicks
+ * that CPU after. */
+enum vcpu_request {
+    REQUEST_EVENTS = 1 << 0,   /* something may be deliverable: local APIC, PIC */
+    REQUEST_MESSAGES = 1 << 1, /* its message queue is not empty */
+    REQUEST_SHADOW = 1 << 2,   /* shadow_service_kicks() */
+    REQUEST_INPUT = 1 << 3,    /* typed characters wait in vm->input */
+    REQUEST_STOP = 1 << 4,     /* its VM has ended */
+    REQUEST_FLUSH = 1 << 5,    /* frames in vm->drops must leave its shadow */
+};
+
+enum vcpu_state {
+    VCPU_OFF,     /* waits for INIT-SIPI */
+    VCPU_READY,   /* runs when its turn comes */
+    VCPU_HALTED,  /* HLT: waits for an interrupt */
+    VCPU_WAITING, /* in PB_CALL_RECEIVE: waits for a message, or an interrupt */
+    VCPU_STOPPED, /* for good */
+};
+
+struct vcpu_stats {
+    u64 exits;
+    u64 by_reason[VMX_EXIT_COUNT];
+    u64 emulated, emulate_unknown, interrupts, kicks;
+};
+
+/* What the emulation of one instruction knows and finds; private to vmm/access.c and its callers. */
+struct vcpu_access {
+    u32 user; /* GWALK_USER at CPL 3, else 0 */
+    u32 fetch_bytes;
+    u8 code[INSN_MAX_LENGTH];
+    u8 fault_vector; /* 0: none; to be injected when emulation says EMULATE_FAULT */
+    u32 fault_error;
+    gva_t fault_address;
+    u64 hint_page; /* linear page | 1 that the shadow has just translated for a permitted write */
+    gpa_t hint_gpa;
+};
+
+struct vcpu {
+    struct vmx_vcpu vmx; /* first: the entry path uses it */
+    struct vm *vm;
+    struct vmm_cpu *on; /* the CPU it is placed on */
+    _Atomic u32 requests;
+    enum vcpu_state state;
+    u32 index;
+    u16 vpid;
+    u64 deadline;       /* TSC at which the platform or the local APIC wants attention; ~0: never */
+    u64 wait_until;     /* VCPU_WAITING: TSC of its time-out; ~0: none */
+    u64 xcr0;           /* the guest's */
+    bool interruptible; /* HALTED, WAITING: IF was set when it went to sleep */
+    bool yields;        /* the call it has just made gives the CPU away */
+    bool set_up;        /* its VMCS has been written */
+    bool nmi_pending;   /* an NMI waits to be injected */
+    struct vcpu_access access;
+    struct vcpu_messages messages;
+    struct shadow shadow;
+    struct vcpu_stats stats;
+    void *fpu; /* XSAVE area, valid while the vCPU is not current */
+};
+
+#define VM_INPUT_RING 256u
+
+/* Typed characters on their way to a VM. Producer: the CPU that polls the console. Consumer: the CPU of vCPU
+ * 0. */
+struct vm_input {
+    _Atomic u32 head; /* producer: stores with release after the byte */
+    _Atomic u32 tail; /* consumer: stores with release after reading */
+    u8 byte[VM_INPUT_RING];
+};
+
+struct vm {
+    u32 id; /* index in vms[], and the identity in messages */
+    const struct vm_config *config;
+    const char *name;
+    u32 vcpus;
+    struct vcpu *vcpu[VM_VCPUS_MAX];
+    _Atomic u32 running;      /* vCPUs not STOPPED; who takes it to 0 reports the end */
+    _Atomic bool end_claimed; /* by the first who ends it, who then writes the two below */
+    _Atomic bool ending;      /* release after them */
+    u32 exit_code;            /* 0 success; valid once ending is set */
+    const char *end_words;
+    struct p2m p2m;
+    struct shadow_vm shadow;
+    struct trace_map traces;
+    struct matrix matrix;
+    struct vplatform platform;
+    struct vm_messages messages;
+    struct vm_input input;
+    u64 ram_pages, window_gfn, window_pages;
+    u64 own_bytes; /* what the hypervisor spends on it besides its memory */
+    hpa_t msr_bitmap;
+    struct entry_state entry;
+    gpa_t rsdp;
+    enum config_format format; /* what its image turned out to be */
+    u64 started_tsc;
+    u32 bench_column; /* port 0xE9: where in "R " the present line is; see vm_bench_byte() */
+    /* While it is being made only: zeroed memory that is given back should that fail. NULL: none left. */
+    void *(*take)(void *vm, u64 bytes);
+};
+
+/* One physical CPU as the hypervisor uses it; struct cpu's `private` points here. */
+struct vmm_cpu {
+    struct vmx_cpu vmx;
+    struct cpu *cpu;
+    struct vcpu *current; /* whose registers are live */
+    struct vcpu *run[VM_VCPUS_MAX];
+    u32 run_count, next;
+    u64 slice_end;         /* TSC; ~0 while nobody else waits for the CPU */
+    u64 timer_armed;       /* what the APIC timer is set to; ~0: off */
+    enum err enabled;      /* result of vmx_cpu_enable() */
+    u64 first_instruction; /* TSC at which the first guest instruction had run here */
+    _Atomic u32 phase;     /* enum cpu_phase; writer: this CPU, release */
+    u64 poll_at;           /* TSC of the next look at console and keyboard */
+};
+
+extern struct vm *vms[VM_MAX];
+extern u32 vm_count;
+
+/* Ends the VM: every vCPU of it stops at its next exit. code 0: success. words: static text, a clause. Only
+ * the first call counts. Callable from any CPU. */
+void vm_end(struct vm *vm, u32 code, const char *words);
+
+/* The same because of a fault of the guest's own or a limit of ours: with a full report of this vCPU on the
+ * console. */
+void vm_fail(struct vcpu *v, const char *fmt, ...) printf_like(2, 3);
+
+/* Sets request bits and makes the vCPU look at them soon. */
+void vcpu_request(struct vcpu *v, u32 bits);
+
+/* Exit codes of a VM that did not choose its own. */
+#define VM_CODE_FAULT    101u /* the guest's fault, or something it does that is not supported */
+#define VM_CODE_INTERNAL 102u /* ours */
+
+/* Writes a vCPU's first register state into its VMCS, which is current for the first time. */
+bool must_check vcpu_set_up(struct vcpu *v);
+
+/* VMX_ENTER_FAIL_* or a refused guest state: the VM ends, with every broken rule named. */
+void vm_fail_entry(struct vcpu *v, enum vmx_enter_result result);
+
+/* Port 0xE9, byte by byte: after each line that starts with "R " the exits so far are printed, for `make
+ * bench`. */
+void vm_bench_byte(struct vm *vm, u8 byte);
+
+/* [machine] log = debug */
+extern bool log_debug;
+
+/* The last vCPU of the VM has stopped: says so. */
+void vm_report_end(struct vm *vm);
+bool vms_all_ended(void);
+/* One more VM that vms_all_ended() waits for. */
+void vm_started(void);
+
+/* Executes a flush that mm/ asked for; v is current. */
+static inline void vcpu_flush(struct vcpu *v, struct flush flush)
+{
+    const struct vmx_tlb_ops *ops = &v->on->vmx.tlb;
+
+    if (likely(flush.width == FLUSH_NONE) || !v->vmx.vpid)
+        return;
+    if (flush.width == FLUSH_ADDRESS)
+        vmx_tlb_flush_address(ops, v->vmx.vpid, flush.gva);
+    else if (flush.width == FLUSH_NONGLOBAL)
+        vmx_invvpid(ops->context_keep_global, v->vmx.vpid, 0);
+    else
+        vmx_tlb_flush_context(ops, v->vmx.vpid);
+}

@@ -1,0 +1,339 @@
+/*
+ * vm_create.c - each step takes its memory from host_frames through take(), which remembers it: a VM that
+ * cannot be made gives all of it back.
+ */
+#include "vmm/vm_create.h"
+
+#include "arch/log.h"
+#include "arch/string.h"
+#include "arch/tsc.h"
+#include "mm/frames.h"
+#include "vmm/console.h"
+#include "vmm/fpu.h"
+#include "vmm/load_builtin.h"
+#include "vmm/sched.h"
+#include "vmm/vm_platform.h"
+#include "vmx/msr_bitmap.h"
+
+struct vm *vms[VM_MAX];
+u32 vm_count;
+
+#define TAKEN_MAX    512u
+#define WINDOW_SHARE 64u /* landing window: one page for so many of RAM ... */
+#define WINDOW_MIN   256u
+#define WINDOW_MAX   8192u
+#define BIG_PAGE     (2 * MIB)
+
+/* What the VM being made has got so far; VMs are made one after the other, by the boot CPU. */
+static struct {
+    hpa_t start;
+    u64 pages;
+} taken[TAKEN_MAX];
+static u32 taken_count;
+static u16 next_vpid = 1;
+
+static void give_back(void)
+{
+    while (taken_count) {
+        taken_count--;
+        if (frames_free(&host_frames, taken[taken_count].start, taken[taken_count].pages) != ERR_OK)
+            log_line("memory at 0x%lx is lost: it was free already", taken[taken_count].start.v);
+    }
+}
+
+static enum err take(u64 pages, u64 align, u64 below, hpa_t *out)
+{
+    if (taken_count == TAKEN_MAX)
+        return ERR_NO_MEMORY;
+    enum err e = frames_alloc(&host_frames, pages, align, below, out);
+    if (e == ERR_OK) {
+        taken[taken_count].start = *out;
+        taken[taken_count++].pages = pages;
+    }
+    return e;
+}
+
+/* Memory of the hypervisor's own for this VM. */
+static void *take_own(struct vm *vm, u64 bytes)
+{
+    hpa_t at;
+    u64 pages = ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT;
+
+    if (take(pages, PAGE_SIZE, FRAMES_ANYWHERE, &at) != ERR_OK)
+        return NULL;
+    if (vm)
+        vm->own_bytes += pages << PAGE_SHIFT;
+    return hpa_to_ptr(at);
+}
+
+static u64 window_pages(u64 ram_pages)
+{
+    return MIN(MAX(ram_pages / WINDOW_SHARE, (u64)WINDOW_MIN), (u64)WINDOW_MAX);
+}
+
+u64 vm_overhead(u64 memory, u32 vcpus)
+{
+    u64 pages = memory >> PAGE_SHIFT, gfns = pages + window_pages(pages);
+
+    return gfns * (sizeof(u64) + sizeof(struct trace)) +
+           vcpus * ((shadow_frames_suggested(memory) << PAGE_SHIFT) + sizeof(struct vcpu) + 4 * PAGE_SIZE) +
+           sizeof(struct vm);
+}
+
+/* RAM for [gfn, gfn + pages), in pieces as large as can be had. */
+static enum err take_ram(struct vm *vm, u64 gfn, u64 pages)
+{
+    u64 piece = pages;
+
+    while (pages) {
+        hpa_t at;
+        piece = MIN(piece, pages);
+        u64 align = piece >= BIG_PAGE >> PAGE_SHIFT ? BIG_PAGE : PAGE_SIZE;
+        if (take(piece, align, FRAMES_ANYWHERE, &at) != ERR_OK) {
+            if (piece == 1)
+                return ERR_NO_MEMORY;
+            piece = (piece + 1) / 2;
+            continue;
+        }
+        enum err e = p2m_map_ram(&vm->p2m, gfn, at, piece);
+        if (e != ERR_OK)
+            return e;
+        gfn += piece;
+        pages -= piece;
+    }
+    return ERR_OK;
+}
+
+static enum err make_memory(struct vm *vm)
+{
+    struct guest_layout layout = guest_layout(vm->config->memory);
+    const struct guest_range *last = &layout.ram[layout.count - 1];
+
+    vm->window_gfn = (last->base + last->size) >> PAGE_SHIFT;
+    vm->window_pages = window_pages(vm->config->memory >> PAGE_SHIFT);
+    u64 gfns = vm->window_gfn + vm->window_pages;
+    void *p2m = take_own(vm, gfns * sizeof(u64)), *traces = take_own(vm, trace_map_size(gfns));
+    if (!p2m || !traces)
+        return ERR_NO_MEMORY;
+    p2m_init(&vm->p2m, p2m, gfns);
+    trace_map_init(&vm->traces, traces, gfns);
+    for (u32 i = 0; i < layout.count; i++) {
+        enum err e = take_ram(vm, layout.ram[i].base >> PAGE_SHIFT, layout.ram[i].size >> PAGE_SHIFT);
+        if (e != ERR_OK)
+            return e;
+        vm->ram_pages += layout.ram[i].size >> PAGE_SHIFT;
+    }
+    for (u64 i = 0; i < vm->window_pages; i++)
+        p2m_set(&vm->p2m, vm->window_gfn + i, HPA(0), P2M_EMPTY, false);
+    return ERR_OK;
+}
+
+static enum err make_shadow(struct vm *vm, struct vcpu *v, const struct boot_info *info)
+{
+    struct shadow_config c = {
+        .vm = &vm->shadow,
+        .vcpu = v->index,
+        .maxphyaddr = (u8)vm->platform.cpuid.maxphyaddr,
+        .frame_count = MAX(shadow_frames_suggested(vm->config->memory), SHADOW_FRAMES_MIN),
+        .hfn_base = 0,
+        .hfn_count = info->ram_top >> PAGE_SHIFT,
+        .tuning = SHADOW_TUNING_DEFAULT,
+    };
+    void *frames = take_own(vm, (u64)c.frame_count << PAGE_SHIFT);
+    c.metadata = take_own(vm, shadow_metadata_size(&c));
+    if (!frames || !c.metadata || take(1, PAGE_SIZE, 4 * GIB, &c.low_frame) != ERR_OK)
+        return ERR_NO_MEMORY;
+    vm->own_bytes += PAGE_SIZE;
+    c.frames = ptr_to_hpa(frames);
+    return shadow_init(&v->shadow, &c);
+}
+
+static struct vcpu *make_vcpu(struct vm *vm, u32 index, const struct vm_create *with)
+{
+    struct vcpu *v = take_own(vm, sizeof(*v));
+    hpa_t block;
+
+    if (!v)
+        return NULL;
+    v->vm = vm;
+    v->index = index;
+    v->state = index == 0 || vm->entry.every_vcpu ? VCPU_READY : VCPU_OFF;
+    v->wait_until = VTIME_NEVER;
+    v->xcr0 = XCR0_X87;
+    v->fpu = take_own(vm, FPU_AREA_BYTES);
+    u64 below = with->caps->address_32bit ? 4 * GIB : FRAMES_ANYWHERE;
+    if (!v->fpu || take(sizeof(struct vmcs_block) / PAGE_SIZE, PAGE_SIZE, below, &block) != ERR_OK)
+        return NULL;
+    vm->own_bytes += sizeof(struct vmcs_block);
+    fpu_area_init(v->fpu);
+    vmx_vcpu_init(&v->vmx, hpa_to_ptr(block), with->caps->revision);
+    v->vpid = next_vpid++;
+    if (make_shadow(vm, v, with->info) != ERR_OK || messages_init_vcpu(v) != ERR_OK)
+        return NULL;
+    return v;
+}
+
+/* Channels between different vCPUs are made while they run: from the allocator, which is rare and short. */
+static void *channel_memory(void *ctx, u64 bytes)
+{
+    struct vm *vm = ctx;
+    hpa_t at;
+
+    if (vm->take)
+        return take_own(vm, bytes);
+    if (frames_alloc(&host_frames, ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT, PAGE_SIZE, FRAMES_ANYWHERE,
+                     &at) != ERR_OK)
+        return NULL;
+    return hpa_to_ptr(at);
+}
+
+static enum err make_matrix(struct vm *vm)
+{
+    void *metadata = take_own(vm, matrix_metadata_size(vm->vcpus));
+
+    if (!metadata)
+        return ERR_NO_MEMORY;
+    vm->shadow.matrix = &vm->matrix;
+    return matrix_init(&vm->matrix, vm->vcpus, metadata, channel_memory, vm);
+}
+
+static enum err make_vcpus(struct vm *vm, const struct vm_create *with)
+{
+    enum err e = make_matrix(vm);
+
+    if (e != ERR_OK)
+        return e;
+    vm->shadow.p2m = &vm->p2m;
+    vm->shadow.traces = &vm->traces;
+    vm->shadow.vcpus = vm->vcpus;
+    for (u32 i = 0; i < vm->vcpus; i++) {
+        vm->vcpu[i] = make_vcpu(vm, i, with);
+        if (!vm->vcpu[i])
+            return ERR_NO_MEMORY;
+    }
+    return ERR_OK;
+}
+
+static enum err make_msr_bitmap(struct vm *vm)
+{
+    struct vmx_msr_bitmap *b = take_own(vm, sizeof(*b));
+
+    if (!b)
+        return ERR_NO_MEMORY;
+    vmx_msr_bitmap_exit_all(b);
+    vmx_msr_bitmap_pass_switched(b);
+    vm->msr_bitmap = ptr_to_hpa(b);
+    return ERR_OK;
+}
+
+/* ---- the guest's image ---- */
+
+static bool mem_write(void *ctx, gpa_t to, const void *data, u64 size)
+{
+    return guest_mem_write(&((struct vm *)ctx)->p2m, to, data, size) == ERR_OK;
+}
+
+/* RAM is zeroed when it is taken, and loaders come first. */
+static bool mem_zero(void *ctx, gpa_t to, u64 size)
+{
+    return guest_mem_zero(&((struct vm *)ctx)->p2m, to, size) == ERR_OK;
+}
+
+static void report(void *ctx, const char *text)
+{
+    log_line("vm %s: %s", ((struct vm *)ctx)->name, text);
+}
+
+static bool find_image(const struct vm *vm, const struct boot_info *info, const char *path, struct image *out)
+{
+    if (demo_find_image(path, out))
+        return true;
+    for (u32 i = 0; i < info->file_count; i++) {
+        const struct boot_file *f = &info->files[i];
+        if (strcmp(f->path, path) != 0)
+            continue;
+        if (f->err == ERR_OK) {
+            *out = (struct image){f->path, f->data, f->size};
+            return true;
+        }
+        log_line("vm %s: %s: %s", vm->name, path, err_text(f->err));
+        return false;
+    }
+    log_line("vm %s: %s: not found", vm->name, path);
+    return false;
+}
+
+static enum err load(struct vm *vm, const struct boot_info *info)
+{
+    struct load_request request = {
+        .vm = vm->config,
+        .acpi_rsdp = vm->rsdp.v,
+        .mem = {vm, mem_write, mem_zero},
+        .report = report,
+        .report_ctx = vm,
+    };
+
+    if (!find_image(vm, info, vm->config->kernel, &request.kernel))
+        return ERR_NOT_FOUND;
+    if (vm->config->initrd[0] && !find_image(vm, info, vm->config->initrd, &request.initrd))
+        return ERR_NOT_FOUND;
+    for (u32 i = 0; i < vm->config->module_count; i++) {
+        if (!find_image(vm, info, vm->config->modules[i].path, &request.modules[i]))
+            return ERR_NOT_FOUND;
+        request.module_count++;
+    }
+    vm->format = vm->config->format == FORMAT_AUTO ? load_detect(&request.kernel) : vm->config->format;
+    return load_guest(&request, &vm->entry);
+}
+
+static enum err make(struct vm *vm, const struct vm_create *with)
+{
+    enum err e = make_memory(vm);
+
+    if (e == ERR_OK)
+        e = vm_platform_init(vm, with->info, with->caps);
+    if (e == ERR_OK)
+        e = load(vm, with->info);
+    if (e == ERR_OK)
+        e = make_msr_bitmap(vm);
+    if (e == ERR_OK)
+        e = messages_init_vm(vm);
+    if (e == ERR_OK)
+        e = make_vcpus(vm, with);
+    return e;
+}
+
+static void *take_for_vm(void *ctx, u64 bytes)
+{
+    return take_own(ctx, bytes);
+}
+
+enum err vm_create(const struct vm_create *with, u32 id)
+{
+    const struct vm_config *config = &with->config->vms[id];
+
+    taken_count = 0;
+    struct vm *vm = take_own(NULL, sizeof(*vm));
+    if (!vm)
+        return ERR_NO_MEMORY;
+    vm->id = id;
+    vm->config = config;
+    vm->name = config->name;
+    vm->vcpus = config->vcpus;
+    vm->own_bytes = ALIGN_UP(sizeof(*vm), PAGE_SIZE);
+    vm->take = take_for_vm;
+    vm->started_tsc = tsc_read();
+    atomic_store_explicit(&vm->running, vm->vcpus, memory_order_relaxed);
+    enum err e = make(vm, with);
+    vm->take = NULL;
+    if (e != ERR_OK) {
+        log_line("vm %s: cannot be started: %s", config->name, err_text(e));
+        give_back();
+        return e;
+    }
+    vms[id] = vm;
+    vmm_console_add(vm);
+    for (u32 i = 0; i < vm->vcpus; i++)
+        sched_place(sched_choose(with->cpus, with->cpu_count, config->cpus), vm->vcpu[i]);
+    return ERR_OK;
+}
