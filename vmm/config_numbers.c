@@ -124,7 +124,7 @@ static bool parse_cpu_range(struct config_parser *p, const struct config_key *ke
                             const char *where, u64 *mask)
 {
     const char *c = item;
-    u64 first, last;
+    u64 first = 0, last;
     bool ok = parse_digits(&c, &first);
 
     last = first;

@@ -101,7 +101,7 @@ struct config_clip config_clip(const char *s)
 
     if (n > CLIP_BYTES) {
         keep = CLIP_BYTES;
-        while (keep && ((u8)s[keep] & 0xC0) == 0x80) /* not in the middle of a UTF-8 character */
+        while (keep && UTF8_CONTINUES(s[keep])) /* not in the middle of a UTF-8 character */
             keep--;
     }
     memcpy(clip.text, s, keep);

@@ -22,7 +22,7 @@ static size_t utf8_length(const u8 *s, size_t n)
         if (length > n || (length > 1 && (s[1] < forms[i].second_min || s[1] > forms[i].second_max)))
             return 0;
         for (size_t k = 2; k < length; k++) {
-            if ((s[k] & 0xC0) != 0x80)
+            if (!UTF8_CONTINUES(s[k]))
                 return 0;
         }
         return length;

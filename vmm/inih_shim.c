@@ -21,12 +21,13 @@
 void __stack_chk_fail(void);
 FILE *fopen64(const char *restrict path, const char *restrict mode);
 
-/* System V ABI, AMD64 supplement: the stack guard is the word at FS:0x28. */
+/* System V ABI, AMD64 supplement: where gcc looks for the stack guard, from FS. */
+#define STACK_GUARD_OFFSET 0x28
 struct thread_block {
     u64 unused[5];
     u64 stack_guard;
 };
-_Static_assert(offsetof(struct thread_block, stack_guard) == 0x28, "where gcc looks for it");
+_Static_assert(offsetof(struct thread_block, stack_guard) == STACK_GUARD_OFFSET, "the ABI's place");
 
 void __stack_chk_fail(void)
 {
