@@ -25,9 +25,6 @@ struct config_parser {
     size_t buffer_size;
     u32 line;
     bool expects_key; /* the current line must reach the key handler */
-    /* A byte of a UTF-8 sequence that is not its first. */
-#define UTF8_CONTINUES(c) (((u8)(c)&0xC0) == 0x80)
-
     enum config_section section;
     struct vm_config *vm;           /* in SECTION_VM */
     struct channel_config *channel; /* in SECTION_CHANNEL */
