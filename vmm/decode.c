@@ -4,7 +4,7 @@
  */
 #include "vmm/decode.h"
 
-#include "vmm/decode_map.h"
+#include "vmm/decode_fetch.h"
 
 /* Instructions that accept LOCK, if their destination is memory (SDM Vol. 2A, LOCK). */
 static const u64 lockable = BIT(INSN_ADD) | BIT(INSN_OR) | BIT(INSN_ADC) | BIT(INSN_SBB) | BIT(INSN_AND) |
@@ -13,53 +13,6 @@ static const u64 lockable = BIT(INSN_ADD) | BIT(INSN_OR) | BIT(INSN_ADC) | BIT(I
                             BIT(INSN_XADD) | BIT(INSN_CMPXCHG) | BIT(INSN_CMPXCHG8B);
 /* Instructions whose op_size in 64-bit code is 8 without REX.W. */
 static const u64 stack_ops = BIT(INSN_PUSH) | BIT(INSN_PUSHF) | BIT(INSN_POP) | BIT(INSN_CALL);
-
-/* REX bits: SDM Vol. 2A section 2.2.1.2. ModRM and SIB fields: section 2.1.3. */
-enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
-enum { FIELD_MASK = 7, EXTENDED = 8, MOD_SHIFT = 6, REG_SHIFT = 3 };
-enum { MOD_DISP0, MOD_DISP8, MOD_DISP, MOD_REGISTER };
-enum { RM_SIB = 4, RM_DISP_ONLY = 5, RM16_DISP_ONLY = 6, SIB_NO_INDEX = 4 };
-enum { REG_AX, REG_CX, REG_DX, REG_BX, REG_SP, REG_BP, REG_SI, REG_DI };
-enum { HIGH8_FIRST = 4, CONDITION_MASK = 15, SEG_NONE = INSN_SEG_COUNT };
-
-struct decoder {
-    const u8 *bytes;
-    u32 at;
-    u32 limit;
-    enum err
-        exhausted; /* what it means when bytes run out: more are needed, or the instruction is too long */
-    u8 mode;
-    u8 opcode;
-    u8 rex;
-    bool rex_present;
-    bool operand_size;
-    bool address_size;
-    bool lock;
-    u8 rep;
-    u8 seg; /* enum insn_segment or SEG_NONE */
-};
-
-static inline bool fetch_byte(struct decoder *d, u8 *out)
-{
-    if (unlikely(d->at >= d->limit))
-        return false;
-    *out = d->bytes[d->at++];
-    return true;
-}
-
-/* Fetches size bytes, sign-extended. */
-static bool fetch_signed(struct decoder *d, unsigned size, u64 *out)
-{
-    u64 v = 0;
-    if (d->limit - d->at < size)
-        return false;
-    for (unsigned i = 0; i < size; i++)
-        v |= (u64)d->bytes[d->at + i] << (8 * i);
-    d->at += size;
-    unsigned unused_bits = 64 - 8 * size;
-    *out = size ? (u64)((s64)(v << unused_bits) >> unused_bits) : 0;
-    return true;
-}
 
 static void note_prefix(struct decoder *d, u8 form)
 {
@@ -82,7 +35,7 @@ static void note_prefix(struct decoder *d, u8 form)
 static enum err fetch_opcode(struct decoder *d, struct opcode *out)
 {
     for (;;) {
-        if (!fetch_byte(d, &d->opcode))
+        if (!decode_fetch_byte(d, &d->opcode))
             return d->exhausted;
         *out = decode_map_one[d->opcode];
         if (out->form > FORM_LAST_PREFIX)
@@ -97,7 +50,7 @@ static enum err fetch_opcode(struct decoder *d, struct opcode *out)
             return ERR_UNSUPPORTED;
     }
     if (out->form == FORM_ESCAPE) {
-        if (!fetch_byte(d, &d->opcode))
+        if (!decode_fetch_byte(d, &d->opcode))
             return d->exhausted;
         *out = decode_map_two[d->opcode];
     }
@@ -116,61 +69,6 @@ static unsigned operand_size(const struct decoder *d, struct opcode oc, u8 op)
     return (d->mode == CPU_MODE_16) != d->operand_size ? 2 : 4;
 }
 
-/* 16-bit addressing, SDM Vol. 2A table 2-1. */
-static bool fetch_address16(struct decoder *d, u8 modrm, struct insn_mem *mem)
-{
-    static const struct {
-        u8 base, index;
-    } rows[] = {
-        {REG_BX, REG_SI},      {REG_BX, REG_DI},      {REG_BP, REG_SI},      {REG_BP, REG_DI},
-        {REG_SI, INSN_NO_REG}, {REG_DI, INSN_NO_REG}, {REG_BP, INSN_NO_REG}, {REG_BX, INSN_NO_REG},
-    };
-    unsigned mod = modrm >> MOD_SHIFT;
-    unsigned rm = modrm & FIELD_MASK;
-    unsigned disp_size = mod == MOD_DISP8 ? 1 : mod == MOD_DISP ? 2 : 0;
-
-    mem->base = rows[rm].base;
-    mem->index = rows[rm].index;
-    if (mod == MOD_DISP0 && rm == RM16_DISP_ONLY) {
-        mem->base = INSN_NO_REG;
-        disp_size = 2;
-    }
-    mem->seg = mem->base == REG_BP ? INSN_SEG_SS : INSN_SEG_DS;
-    return fetch_signed(d, disp_size, &mem->disp);
-}
-
-/* 32- and 64-bit addressing, SDM Vol. 2A tables 2-2 and 2-3, section 2.2.1.6 for RIP-relative. */
-static bool fetch_address(struct decoder *d, u8 modrm, struct insn_mem *mem)
-{
-    unsigned mod = modrm >> MOD_SHIFT;
-    unsigned base = modrm & FIELD_MASK;
-    unsigned disp_size = mod == MOD_DISP8 ? 1 : mod == MOD_DISP ? 4 : 0;
-    bool has_sib = base == RM_SIB;
-
-    mem->index = INSN_NO_REG;
-    if (has_sib) {
-        u8 sib;
-        if (!fetch_byte(d, &sib))
-            return false;
-        base = sib & FIELD_MASK;
-        unsigned index = ((sib >> REG_SHIFT) & FIELD_MASK) | (d->rex & REX_X ? EXTENDED : 0);
-        if (index != SIB_NO_INDEX) {
-            mem->index = index;
-            mem->scale = sib >> MOD_SHIFT;
-        }
-    }
-    if (mod == MOD_DISP0 && base == RM_DISP_ONLY) {
-        mem->base = INSN_NO_REG;
-        mem->rip_relative = !has_sib && d->mode == CPU_MODE_64;
-        mem->seg = INSN_SEG_DS;
-        disp_size = 4;
-    } else {
-        mem->base = base | (d->rex & REX_B ? EXTENDED : 0);
-        mem->seg = mem->base == REG_SP || mem->base == REG_BP ? INSN_SEG_SS : INSN_SEG_DS;
-    }
-    return disp_size == 0 || fetch_signed(d, disp_size, &mem->disp);
-}
-
 static void set_reg(const struct decoder *d, struct insn *in, unsigned reg)
 {
     in->reg = reg;
@@ -182,7 +80,7 @@ static void set_reg(const struct decoder *d, struct insn *in, unsigned reg)
 static bool fetch_imm(struct decoder *d, struct insn *in, unsigned size)
 {
     in->src = INSN_OPERAND_IMM;
-    return fetch_signed(d, size, &in->imm);
+    return decode_fetch_signed(d, size, &in->imm);
 }
 
 static unsigned imm_size(const struct insn *in)
@@ -197,19 +95,17 @@ static bool find_sse(const struct decoder *d, struct insn *in)
                 : d->rep == INSN_REP_REPNE ? SSE_PREFIX_F2
                 : d->operand_size          ? SSE_PREFIX_66
                                            : SSE_PREFIX_NONE;
-    for (size_t i = 0; i < DECODE_SSE_ROWS; i++) {
-        const struct sse_row *row = &decode_sse_rows[i];
-        if (row->opcode != d->opcode || row->prefix != prefix)
-            continue;
-        in->op = row->op;
-        in->op_size = 16;
-        in->mem_size = row->size ? row->size : d->rex & REX_W ? 8 : 4;
-        in->aligned = row->aligned;
-        in->dst = row->direction == SSE_LOAD ? INSN_OPERAND_XMM : INSN_OPERAND_MEM;
-        in->src = row->direction == SSE_LOAD ? INSN_OPERAND_MEM : INSN_OPERAND_XMM;
-        return true;
-    }
-    return false;
+    const struct sse_row *row = decode_map_find_sse(d->opcode, prefix);
+
+    if (!row)
+        return false;
+    in->op = row->op;
+    in->op_size = 16;
+    in->mem_size = row->size ? row->size : d->rex & REX_W ? 8 : 4;
+    in->aligned = row->aligned;
+    in->dst = row->direction == SSE_LOAD ? INSN_OPERAND_XMM : INSN_OPERAND_MEM;
+    in->src = row->direction == SSE_LOAD ? INSN_OPERAND_MEM : INSN_OPERAND_XMM;
+    return true;
 }
 
 /* The forms with a ModRM memory operand that are rarer than MR, RM and MI. */
@@ -268,11 +164,10 @@ static enum err fill_rare_form(struct decoder *d, u8 form, unsigned reg, struct 
 static enum err decode_modrm(struct decoder *d, struct opcode oc, struct insn *in)
 {
     u8 modrm;
-    if (!fetch_byte(d, &modrm))
+    if (!decode_fetch_byte(d, &modrm))
         return d->exhausted;
     unsigned field = (modrm >> REG_SHIFT) & FIELD_MASK;
     unsigned reg = field | (d->rex & REX_R ? EXTENDED : 0);
-
     if ((oc.form & FORM_MASK) == FORM_GROUP)
         oc = decode_groups[oc.op][field];
     u8 form = oc.form & FORM_MASK;
@@ -314,8 +209,7 @@ static enum err decode_modrm(struct decoder *d, struct opcode oc, struct insn *i
         in->mem_size = 0;
         in->reg = (modrm & FIELD_MASK) | (d->rex & REX_B ? EXTENDED : 0);
     } else {
-        bool ok =
-            in->addr_size == 2 ? fetch_address16(d, modrm, &in->mem) : fetch_address(d, modrm, &in->mem);
+        bool ok = decode_fetch_address(d, modrm, in->addr_size, &in->mem);
         if (!ok)
             return d->exhausted;
         if (d->seg != SEG_NONE)
@@ -358,7 +252,7 @@ static enum err fill_moffs(struct decoder *d, u8 form, struct insn *in)
     in->mem_size = in->op_size;
     in->dst = form == FORM_MOFFS_LOAD ? INSN_OPERAND_REG : INSN_OPERAND_MEM;
     in->src = form == FORM_MOFFS_LOAD ? INSN_OPERAND_MEM : INSN_OPERAND_REG;
-    return fetch_signed(d, in->addr_size, &in->mem.disp) ? ERR_OK : d->exhausted;
+    return decode_fetch_signed(d, in->addr_size, &in->mem.disp) ? ERR_OK : d->exhausted;
 }
 
 /* MOVBE m, r and r, m: 0F 38 F0 and F1 (with F2 they are CRC32). */
@@ -366,7 +260,7 @@ static enum err decode_movbe(struct decoder *d, struct insn *in)
 {
     enum { MOVBE_LOAD = 0xF0, MOVBE_STORE = 0xF1 };
 
-    if (!fetch_byte(d, &d->opcode))
+    if (!decode_fetch_byte(d, &d->opcode))
         return d->exhausted;
     if ((d->opcode != MOVBE_LOAD && d->opcode != MOVBE_STORE) || d->rep != INSN_REP_NONE)
         return ERR_UNSUPPORTED;
@@ -431,11 +325,8 @@ static __attribute__((noinline)) enum err decode_any(const u8 *bytes, size_t n, 
     return ERR_OK;
 }
 
-/*
- * The usual page-table write and device access, decoded in a few dozen CPU instructions: MOV of 4 or 8 bytes
- * in 64-bit code with [base + disp]. False, and *out untouched, if it is anything else; what follows decodes
- * these too.
- */
+/* The usual page-table write, in few instructions: see struct insn.plain. False: *out is untouched, ask
+ * decode_any(). */
 static inline bool decode_plain_mov(const u8 *bytes, size_t n, struct insn *out)
 {
     enum { REX_MASK = 0xF0, REX = 0x40, MOV_STORE = 0x89, MOV_LOAD = 0x8B, LONGEST = 7 };
@@ -453,7 +344,7 @@ static inline bool decode_plain_mov(const u8 *bytes, size_t n, struct insn *out)
     unsigned length = (unsigned)(p + 2 - bytes);
     s64 disp = 0;
     if (mod == MOD_DISP8) {
-        disp = (int8_t)p[2];
+        disp = (s64)((u64)p[2] << 56) >> 56;
         length += 1;
     } else if (mod == MOD_DISP) {
         int32_t disp32;

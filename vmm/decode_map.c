@@ -30,7 +30,7 @@ const struct opcode decode_groups[GROUP_COUNT][DECODE_GROUP_SIZE] = {
 #include "vmm/decode.def"
 };
 
-const struct sse_row decode_sse_rows[DECODE_SSE_ROWS] = {
+static const struct sse_row sse_rows[] = {
 #define SSE(opcode, prefix, op, direction, bytes, aligned) \
     {opcode, SSE_PREFIX_##prefix, INSN_##op, SSE_##direction, bytes, aligned},
 #include "vmm/decode.def"
@@ -38,3 +38,11 @@ const struct sse_row decode_sse_rows[DECODE_SSE_ROWS] = {
 
 #undef W
 #undef BYREG
+
+const struct sse_row *decode_map_find_sse(u8 opcode, enum sse_prefix prefix)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(sse_rows); i++)
+        if (sse_rows[i].opcode == opcode && sse_rows[i].prefix == prefix)
+            return &sse_rows[i];
+    return NULL;
+}

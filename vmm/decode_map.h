@@ -1,5 +1,4 @@
-/* decode_map.h - the opcode maps as the decoder reads them, built from decode.def. Only decode.c includes it.
- */
+/* decode_map.h - inside the decoder: the opcode maps, built from decode.def. */
 #pragma once
 #include "vmm/decode.h"
 
@@ -78,13 +77,9 @@ struct sse_row {
     bool aligned;
 };
 
-enum {
-    DECODE_SSE_ROWS = 0
-#define SSE(opcode, prefix, op, direction, bytes, aligned) +1
-#include "vmm/decode.def"
-};
-
 extern const struct opcode decode_map_one[DECODE_MAP_SIZE];
 extern const struct opcode decode_map_two[DECODE_MAP_SIZE];
 extern const struct opcode decode_groups[GROUP_COUNT][DECODE_GROUP_SIZE];
-extern const struct sse_row decode_sse_rows[DECODE_SSE_ROWS];
+
+/* The row of an SSE opcode of map TWO, NULL if there is none. */
+const struct sse_row *decode_map_find_sse(u8 opcode, enum sse_prefix prefix);

@@ -5,104 +5,11 @@
 #include "vmm/emulate.h"
 
 #include "arch/regs.h"
-#include "vmm/emulate_alu.h"
-
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
-enum { HIGH8_SHIFT = 8, LINEAR_BITS = 48, XMM_SIZE = 16, XMM_ALIGN_MASK = 15 };
+#include "vmm/emulate_io.h"
 
 /* How often a locked operation is tried again when other CPUs change its operand, before the guest is
  * re-entered. */
 enum { CMPXCHG_TRIES = 64 };
-
-static inline u64 cut(u64 v, unsigned size)
-{
-    return v & alu_mask(size);
-}
-
-static u64 reg_read(const struct emulate_state *st, unsigned reg, bool high8, unsigned size)
-{
-    return cut(st->gpr[reg] >> (high8 ? HIGH8_SHIFT : 0), size);
-}
-
-/* SDM Vol. 1 section 3.4.1.1: 32-bit results zero the upper half, 8- and 16-bit results keep the rest. */
-static void reg_write(struct emulate_state *st, unsigned reg, bool high8, unsigned size, u64 v)
-{
-    unsigned at = high8 ? HIGH8_SHIFT : 0;
-
-    if (size >= 4)
-        st->gpr[reg] = cut(v, size);
-    else
-        st->gpr[reg] = (st->gpr[reg] & ~(alu_mask(size) << at)) | cut(v, size) << at;
-}
-
-static inline gva_t linear(const struct insn *in, const struct emulate_state *st, unsigned seg, u64 offset)
-{
-    if (in->mode == CPU_MODE_64)
-        return GVA(seg >= INSN_SEG_FS ? offset + st->seg_base[seg] : offset);
-    return GVA((u32)(offset + st->seg_base[seg]));
-}
-
-/* Bytes of the stack pointer that count. */
-static unsigned stack_width(const struct insn *in, const struct emulate_state *st)
-{
-    return in->mode == CPU_MODE_64 ? 8 : st->stack_size ? st->stack_size : in->mode / 8;
-}
-
-/* BT family with a register: the bit number is signed and reaches beyond the operand (SDM Vol. 2, BT). */
-static u64 bit_offset_bytes(const struct insn *in, const struct emulate_state *st)
-{
-    unsigned unused_bits = 64 - 8 * in->op_size;
-    s64 bit = (s64)(st->gpr[in->reg] << unused_bits) >> unused_bits;
-
-    return (u64)(bit >> (3 + __builtin_ctz(in->op_size))) * in->op_size;
-}
-
-gva_t insn_effective_address(const struct insn *in, const struct emulate_state *st)
-{
-    const struct insn_mem *m = &in->mem;
-
-    if (unlikely(in->mem_size == 0)) {
-        unsigned width = stack_width(in, st);
-        return linear(in, st, INSN_SEG_SS, cut(st->gpr[RSP] - in->op_size, width));
-    }
-    u64 offset = m->disp;
-    if (m->base != INSN_NO_REG)
-        offset += st->gpr[m->base];
-    if (m->index != INSN_NO_REG)
-        offset += st->gpr[m->index] << m->scale;
-    if (m->rip_relative)
-        offset += st->rip + in->length;
-    if (m->bit_offset)
-        offset += bit_offset_bytes(in, st);
-    return linear(in, st, m->seg, cut(offset, in->addr_size));
-}
-
-static enum emulate_status load(struct emulate_state *st, gva_t gva, unsigned size, bool for_write, u64 v[2])
-{
-    enum emulate_status s = st->ops->read(st->ctx, gva, size, for_write, v);
-
-    if (size < 8)
-        v[0] = cut(v[0], size);
-    return s;
-}
-
-static enum emulate_status store(struct emulate_state *st, gva_t gva, unsigned size, u64 value)
-{
-    u64 v[2] = {cut(value, size), 0};
-
-    return st->ops->write(st->ctx, gva, size, v);
-}
-
-/* The source operand when it is not memory. */
-static u64 source(const struct insn *in, const struct emulate_state *st)
-{
-    switch (in->src) {
-    case INSN_OPERAND_REG: return reg_read(st, in->reg, in->high8, in->op_size);
-    case INSN_OPERAND_IMM: return cut(in->imm, in->op_size);
-    case INSN_OPERAND_CL: return (u8)st->gpr[RCX];
-    default: return 0;
-    }
-}
 
 static u64 swap_bytes(u64 v, unsigned size)
 {
@@ -115,10 +22,11 @@ static enum emulate_status emulate_move(const struct insn *in, struct emulate_st
     u64 v[2];
 
     if (in->dst == INSN_OPERAND_MEM) {
-        u64 value = in->op == INSN_SETCC ? alu_condition(in->cond, st->rflags) : source(in, st);
-        return store(st, gva, in->mem_size, in->op == INSN_MOVBE ? swap_bytes(value, in->mem_size) : value);
+        u64 value = in->op == INSN_SETCC ? alu_condition(in->cond, st->rflags) : emulate_source(in, st);
+        return emulate_store(st, gva, in->mem_size,
+                             in->op == INSN_MOVBE ? swap_bytes(value, in->mem_size) : value);
     }
-    enum emulate_status s = load(st, gva, in->mem_size, false, v);
+    enum emulate_status s = emulate_load(st, gva, in->mem_size, false, v);
     if (s != EMULATE_OK)
         return s;
     if (in->op == INSN_MOVSX) {
@@ -129,7 +37,7 @@ static enum emulate_status emulate_move(const struct insn *in, struct emulate_st
     } else if (in->op == INSN_CMOVCC && !alu_condition(in->cond, st->rflags)) {
         v[0] = st->gpr[in->reg]; /* a 32-bit CMOVcc zeroes the upper half even if it does not move */
     }
-    reg_write(st, in->reg, in->high8, in->op_size, v[0]);
+    emulate_reg_write(st, in->reg, in->high8, in->op_size, v[0]);
     return EMULATE_OK;
 }
 
@@ -138,16 +46,16 @@ static enum emulate_status emulate_compare(const struct insn *in, struct emulate
 {
     bool to_reg = in->dst == INSN_OPERAND_REG;
     u64 v[2];
-    enum emulate_status s = load(st, gva, in->mem_size, false, v);
+    enum emulate_status s = emulate_load(st, gva, in->mem_size, false, v);
 
     if (s != EMULATE_OK)
         return s;
-    u64 a = to_reg ? reg_read(st, in->reg, in->high8, in->op_size) : v[0];
-    u64 b = to_reg ? v[0] : source(in, st);
+    u64 a = to_reg ? emulate_reg_read(st, in->reg, in->high8, in->op_size) : v[0];
+    u64 b = to_reg ? v[0] : emulate_source(in, st);
     struct alu_result r = alu_compute(in->op, in->op_size, a, b, st->rflags);
     st->rflags = r.rflags;
     if (to_reg && in->op != INSN_CMP)
-        reg_write(st, in->reg, in->high8, in->op_size, r.value);
+        emulate_reg_write(st, in->reg, in->high8, in->op_size, r.value);
     return EMULATE_OK;
 }
 
@@ -157,20 +65,20 @@ static struct alu_result modify(const struct insn *in, const struct emulate_stat
     struct alu_result r;
 
     switch (in->op) {
-    case INSN_XCHG: return (struct alu_result){source(in, st), st->rflags};
-    case INSN_XADD: return alu_compute(INSN_ADD, in->op_size, old, source(in, st), st->rflags);
+    case INSN_XCHG: return (struct alu_result){emulate_source(in, st), st->rflags};
+    case INSN_XADD: return alu_compute(INSN_ADD, in->op_size, old, emulate_source(in, st), st->rflags);
     case INSN_CMPXCHG:
         r = alu_compute(INSN_CMP, in->op_size, st->gpr[RAX], old, st->rflags);
-        r.value = r.rflags & RFLAGS_ZF ? source(in, st) : old;
+        r.value = r.rflags & RFLAGS_ZF ? emulate_source(in, st) : old;
         return r;
-    default: return alu_compute(in->op, in->op_size, old, source(in, st), st->rflags);
+    default: return alu_compute(in->op, in->op_size, old, emulate_source(in, st), st->rflags);
     }
 }
 
 static enum emulate_status emulate_modify(const struct insn *in, struct emulate_state *st, gva_t gva)
 {
     u64 old[2];
-    enum emulate_status s = load(st, gva, in->mem_size, true, old);
+    enum emulate_status s = emulate_load(st, gva, in->mem_size, true, old);
 
     for (unsigned i = 0; s == EMULATE_OK; i++) {
         struct alu_result r = modify(in, st, old[0]);
@@ -183,16 +91,16 @@ static enum emulate_status emulate_modify(const struct insn *in, struct emulate_
         s = st->ops->cmpxchg(st->ctx, gva, in->mem_size, old, desired, seen);
         if (s != EMULATE_OK)
             return s;
-        u64 now = cut(seen[0], in->mem_size);
+        u64 now = emulate_cut(seen[0], in->mem_size);
         if (now != old[0]) {
             old[0] = now;
             continue;
         }
         st->rflags = r.rflags;
         if (in->op == INSN_XCHG || in->op == INSN_XADD)
-            reg_write(st, in->reg, in->high8, in->op_size, old[0]);
+            emulate_reg_write(st, in->reg, in->high8, in->op_size, old[0]);
         else if (in->op == INSN_CMPXCHG && !(r.rflags & RFLAGS_ZF))
-            reg_write(st, RAX, false, in->op_size, old[0]);
+            emulate_reg_write(st, RAX, false, in->op_size, old[0]);
         return EMULATE_OK;
     }
     return s;
@@ -203,12 +111,12 @@ static enum emulate_status emulate_cmpxchg8b(const struct insn *in, struct emula
 {
     unsigned half = in->op_size;
     bool wide = half == 8;
-    u64 lo = cut(st->gpr[RAX], half), hi = cut(st->gpr[RDX], half);
-    u64 new_lo = cut(st->gpr[RBX], half), new_hi = cut(st->gpr[RCX], half);
+    u64 lo = emulate_cut(st->gpr[RAX], half), hi = emulate_cut(st->gpr[RDX], half);
+    u64 new_lo = emulate_cut(st->gpr[RBX], half), new_hi = emulate_cut(st->gpr[RCX], half);
     u64 match[2] = {wide ? lo : lo | hi << 32, wide ? hi : 0};
     u64 replace[2] = {wide ? new_lo : new_lo | new_hi << 32, wide ? new_hi : 0};
     u64 old[2] = {0, 0}, seen[2] = {0, 0};
-    enum emulate_status s = load(st, gva, in->mem_size, true, old);
+    enum emulate_status s = emulate_load(st, gva, in->mem_size, true, old);
 
     for (unsigned i = 0; s == EMULATE_OK; i++) {
         if (i == CMPXCHG_TRIES)
@@ -241,10 +149,10 @@ static enum emulate_status emulate_sse(const struct insn *in, struct emulate_sta
     if (in->dst == INSN_OPERAND_MEM) {
         st->ops->xmm_read(st->ctx, in->reg, xmm);
         if (in->mem_size != XMM_SIZE)
-            return store(st, gva, in->mem_size, in->op == INSN_SSE_HIGH ? xmm[1] : xmm[0]);
+            return emulate_store(st, gva, in->mem_size, in->op == INSN_SSE_HIGH ? xmm[1] : xmm[0]);
         return st->ops->write(st->ctx, gva, XMM_SIZE, xmm);
     }
-    enum emulate_status s = load(st, gva, in->mem_size, false, v);
+    enum emulate_status s = emulate_load(st, gva, in->mem_size, false, v);
     if (s != EMULATE_OK)
         return s;
     if (in->op == INSN_SSE_MOV) {
@@ -267,19 +175,20 @@ static enum emulate_status string_element(const struct insn *in, struct emulate_
     enum emulate_status s = EMULATE_OK;
 
     if (in->op == INSN_LODS)
-        s = load(st, at, in->mem_size, false, v);
+        s = emulate_load(st, at, in->mem_size, false, v);
     else if (in->op == INSN_MOVS)
-        s = load(st, linear(in, st, in->src_seg, cut(st->gpr[RSI], in->addr_size)), in->mem_size, false, v);
+        s = emulate_load(st, emulate_linear(in, st, in->src_seg, emulate_cut(st->gpr[RSI], in->addr_size)),
+                         in->mem_size, false, v);
     if (s == EMULATE_OK && in->op != INSN_LODS)
-        s = store(st, at, in->mem_size, v[0]);
+        s = emulate_store(st, at, in->mem_size, v[0]);
     if (s != EMULATE_OK)
         return s;
     if (in->op == INSN_LODS)
-        reg_write(st, RAX, false, in->op_size, v[0]);
+        emulate_reg_write(st, RAX, false, in->op_size, v[0]);
     if (in->op != INSN_STOS)
-        reg_write(st, RSI, false, in->addr_size, st->gpr[RSI] + step);
+        emulate_reg_write(st, RSI, false, in->addr_size, st->gpr[RSI] + step);
     if (in->op != INSN_LODS)
-        reg_write(st, RDI, false, in->addr_size, st->gpr[RDI] + step);
+        emulate_reg_write(st, RDI, false, in->addr_size, st->gpr[RDI] + step);
     return EMULATE_OK;
 }
 
@@ -292,13 +201,13 @@ static enum emulate_status emulate_string(const struct insn *in, struct emulate_
     if (in->rep == INSN_REP_NONE)
         return string_element(in, st);
 
-    u64 left = cut(st->gpr[RCX], in->addr_size);
+    u64 left = emulate_cut(st->gpr[RCX], in->addr_size);
     u32 budget = st->rflags & RFLAGS_TF || st->rep_limit == 0 ? 1 : st->rep_limit;
     for (; left > 0 && budget > 0; budget--) {
         enum emulate_status s = string_element(in, st);
         if (s != EMULATE_OK)
             return s;
-        reg_write(st, RCX, false, in->addr_size, --left);
+        emulate_reg_write(st, RCX, false, in->addr_size, --left);
         st->rflags = left ? st->rflags | RFLAGS_RF : st->rflags;
     }
     return left ? EMULATE_PARTIAL : EMULATE_OK;
@@ -307,20 +216,20 @@ static enum emulate_status emulate_string(const struct insn *in, struct emulate_
 /* Stores value below the stack pointer and moves it there. */
 static enum emulate_status push(const struct insn *in, struct emulate_state *st, u64 value)
 {
-    unsigned width = stack_width(in, st);
-    u64 sp = cut(st->gpr[RSP] - in->op_size, width);
-    enum emulate_status s = store(st, linear(in, st, INSN_SEG_SS, sp), in->op_size, value);
+    unsigned width = emulate_stack_width(in, st);
+    u64 sp = emulate_cut(st->gpr[RSP] - in->op_size, width);
+    enum emulate_status s = emulate_store(st, emulate_linear(in, st, INSN_SEG_SS, sp), in->op_size, value);
 
     if (s == EMULATE_OK)
-        reg_write(st, RSP, false, width, sp);
+        emulate_reg_write(st, RSP, false, width, sp);
     return s;
 }
 
 /* POP to memory: an address based on RSP is that after the pop (SDM Vol. 2, POP). */
 static enum emulate_status emulate_pop(const struct insn *in, struct emulate_state *st)
 {
-    unsigned width = stack_width(in, st);
-    gva_t stack = linear(in, st, INSN_SEG_SS, cut(st->gpr[RSP], width));
+    unsigned width = emulate_stack_width(in, st);
+    gva_t stack = emulate_linear(in, st, INSN_SEG_SS, emulate_cut(st->gpr[RSP], width));
     struct insn after = *in;
     u64 v[2];
 
@@ -329,22 +238,22 @@ static enum emulate_status emulate_pop(const struct insn *in, struct emulate_sta
             return EMULATE_UNKNOWN;
         after.mem.disp += in->op_size;
     }
-    enum emulate_status s = load(st, stack, in->op_size, false, v);
+    enum emulate_status s = emulate_load(st, stack, in->op_size, false, v);
     if (s == EMULATE_OK)
-        s = store(st, insn_effective_address(&after, st), in->op_size, v[0]);
+        s = emulate_store(st, insn_effective_address(&after, st), in->op_size, v[0]);
     if (s == EMULATE_OK)
-        reg_write(st, RSP, false, width, st->gpr[RSP] + in->op_size);
+        emulate_reg_write(st, RSP, false, width, st->gpr[RSP] + in->op_size);
     return s;
 }
 
 /* PUSH, PUSHF, CALL. Gives the RIP that follows. */
 static enum emulate_status emulate_push(const struct insn *in, struct emulate_state *st, u64 *next_rip)
 {
-    u64 v[2] = {source(in, st), 0};
+    u64 v[2] = {emulate_source(in, st), 0};
     enum emulate_status s = EMULATE_OK;
 
     if (in->src == INSN_OPERAND_MEM)
-        s = load(st, insn_effective_address(in, st), in->mem_size, false, v);
+        s = emulate_load(st, insn_effective_address(in, st), in->mem_size, false, v);
     if (s != EMULATE_OK)
         return s;
     if (in->op == INSN_PUSH)

@@ -10,7 +10,7 @@ struct alu_result {
 /* All ones in the low size bytes; size is 1, 2, 4 or 8. */
 static inline u64 alu_mask(unsigned size)
 {
-    return ~0ull >> (64 - 8 * size);
+    return ~0ull >> ((64 - 8 * size) & 63);
 }
 
 /*

@@ -1,4 +1,4 @@
-/* links: vmm/decode.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/emulate_io.c */
 /* libs: -lZydis */
 /*
  * test_decode.c - the decoder against Zydis, in three code sizes and in both directions: what we accept has

@@ -1,4 +1,4 @@
-/* links: vmm/decode.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_io.c */
 /*
  * test_emulate.c - what the emulator promises beyond the effect of an instruction (that is
  * test_emulate_unicorn.c): nothing changes when an access fails, a stopped REP continues correctly, accesses

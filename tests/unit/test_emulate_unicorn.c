@@ -1,4 +1,4 @@
-/* links: vmm/decode.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_io.c */
 /* libs: -lunicorn */
 /*
  * test_emulate_unicorn.c - the effect of every instruction we emulate, compared with Unicorn (QEMU's
@@ -354,19 +354,19 @@ static void run(enum cpu_mode mode, u64 default_steps)
 static void effects_in_64_bit_code_agree_with_unicorn(void **state)
 {
     (void)state;
-    run(CPU_MODE_64, 12000);
+    run(CPU_MODE_64, 10000);
 }
 
 static void effects_in_32_bit_code_agree_with_unicorn(void **state)
 {
     (void)state;
-    run(CPU_MODE_32, 5000);
+    run(CPU_MODE_32, 4000);
 }
 
 static void effects_in_16_bit_code_agree_with_unicorn(void **state)
 {
     (void)state;
-    run(CPU_MODE_16, 5000);
+    run(CPU_MODE_16, 4000);
 }
 
 int main(void)
