@@ -122,8 +122,8 @@ struct vplatform {
 
 /* Power-on state. `cpu` is an array of config->vcpus. RANGE: vcpus or tsc_hz out of range. Call
  * vcpuid_init(&vp->cpuid, ...) afterwards with vp->crystal_hz. */
-enum err vplat_init(struct vplatform *vp, const struct vplat_config *config,
-                    struct vplat_cpu *cpu) must_check;
+rarely_run enum err vplat_init(struct vplatform *vp, const struct vplat_config *config,
+                               struct vplat_cpu *cpu) must_check;
 
 /*
  * IN/OUT of 1, 2 or 4 bytes; *value's upper bytes are ignored on writes and 0 on reads. Never fails: an
@@ -179,13 +179,13 @@ bool vplat_uart_receive(struct vplatform *vp, u64 now, u8 byte);
 void vplat_uart_ready(struct vplatform *vp, u64 now);
 
 /* ACPI power button: asks the guest to shut down. */
-void vplat_press_power_button(struct vplatform *vp, u64 now);
+rarely_run void vplat_press_power_button(struct vplatform *vp, u64 now);
 
 /* ISA interrupt line `irq` (0..15), or IOAPIC pin (16..23). Takes the lock. */
 void vplat_irq_line(struct vplatform *vp, u32 irq, bool level);
 
 /* INIT of vCPU: its local APIC and MSRs that INIT resets. */
-void vplat_vcpu_init(struct vplatform *vp, u32 vcpu);
+rarely_run void vplat_vcpu_init(struct vplatform *vp, u32 vcpu);
 
 /* ------------------------------------------------------------------ for the devices themselves */
 
@@ -211,4 +211,4 @@ void vplat_set_line(struct vplatform *vp, u32 irq, bool level);
 
 /* After a device's state may have changed, lock held: interrupt lines and the deadline follow. */
 void vplat_update(struct vplatform *vp, u64 now);
-void vplat_report_unclaimed(struct vplatform *vp, enum vplat_unclaimed kind, u64 where, u64 value);
+rarely_run void vplat_report_unclaimed(struct vplatform *vp, enum vplat_unclaimed kind, u64 where, u64 value);

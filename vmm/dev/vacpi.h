@@ -8,6 +8,7 @@
 #pragma once
 #include "arch/err.h"
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 #define VACPI_PM1_EVENT   0x600 /* status, enable: 2 + 2 bytes */
 #define VACPI_PM1_CONTROL 0x604 /* 2 bytes */
@@ -25,9 +26,10 @@ struct vacpi {
 
 struct vplat_ops;
 
-void vacpi_reset(struct vacpi *a, u64 hz, u64 now);
-u32 vacpi_read(struct vacpi *a, u64 now, u16 port, u32 size);
-void vacpi_write(struct vacpi *a, const struct vplat_ops *ops, u64 now, u16 port, u32 size, u32 value);
+rarely_run void vacpi_reset(struct vacpi *a, u64 hz, u64 now);
+rarely_run u32 vacpi_read(struct vacpi *a, u64 now, u16 port, u32 size);
+rarely_run void vacpi_write(struct vacpi *a, const struct vplat_ops *ops, u64 now, u16 port, u32 size,
+                            u32 value);
 bool vacpi_irq(const struct vacpi *a);
 u64 vacpi_deadline(const struct vacpi *a);
 void vacpi_advance(struct vacpi *a, u64 now);
@@ -42,4 +44,4 @@ void vacpi_press_power_button(struct vacpi *a);
  * The RSDP is at `base` itself; guests that search find it there when base is in 0xE0000..0xFFFFF.
  * RANGE: size is too small or base does not fit; *rsdp is the guest address of the RSDP.
  */
-enum err vacpi_build(u8 *buf, u64 size, gpa_t base, u32 vcpus, gpa_t *rsdp) must_check;
+rarely_run enum err vacpi_build(u8 *buf, u64 size, gpa_t base, u32 vcpus, gpa_t *rsdp) must_check;

@@ -6,6 +6,7 @@
 #include "arch/cpuid.h"
 #include "arch/err.h"
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 #define VCPUID_BASIC_LEAVES 0x17 /* 0..0x16 */
 #define VCPUID_EXT_LEAVES   9    /* 0x80000000..0x80000008 */
@@ -57,7 +58,7 @@ struct vcpuid_state {
     u32 apic_id;
 };
 
-enum err vcpuid_init(struct vcpuid *t, const struct vcpuid_config *config) must_check;
+rarely_run enum err vcpuid_init(struct vcpuid *t, const struct vcpuid_config *config) must_check;
 void vcpuid_query(const struct vcpuid *t, const struct vcpuid_state *s, u32 leaf, u32 subleaf,
                   struct cpuid_regs *out);
 

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 struct vplatform;
 
@@ -32,7 +33,7 @@ struct vioapic {
     u8 select;
 };
 
-void vioapic_reset(struct vioapic *io);
+rarely_run void vioapic_reset(struct vioapic *io);
 u32 vioapic_read(const struct vioapic *io, u32 offset);
 void vioapic_write(struct vplatform *vp, u32 offset, u32 value);
 

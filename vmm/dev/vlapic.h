@@ -15,6 +15,7 @@
  */
 #pragma once
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 #include <stdatomic.h>
 
 struct vplatform;
@@ -124,13 +125,13 @@ struct vlapic {
 };
 
 /* State after power-on (SDM Vol 3A 10.4.7.1). */
-void vlapic_init(struct vlapic *l, struct vplatform *vp, u32 id, bool bsp);
+rarely_run void vlapic_init(struct vlapic *l, struct vplatform *vp, u32 id, bool bsp);
 
 /* What an INIT leaves: as after power-on, but IA32_APIC_BASE stays as it is. */
-void vlapic_reset(struct vlapic *l);
+rarely_run void vlapic_reset(struct vlapic *l);
 
 /* Virtual-wire mode as firmware leaves it on the boot CPU: enabled, LINT0 = ExtINT, LINT1 = NMI. */
-void vlapic_firmware_handover(struct vlapic *l);
+rarely_run void vlapic_firmware_handover(struct vlapic *l);
 
 /* ------------------------------------------------------------------ registers (owner) */
 
@@ -139,7 +140,7 @@ static inline u64 vlapic_base(const struct vlapic *l)
 {
     return atomic_load_explicit(&((struct vlapic *)l)->base, memory_order_relaxed);
 }
-bool vlapic_base_set(struct vlapic *l, u64 value) must_check;
+rarely_run bool vlapic_base_set(struct vlapic *l, u64 value) must_check;
 
 /* xAPIC page; false: nothing answers there (APIC disabled or in x2APIC mode): unclaimed. */
 bool vlapic_mmio_read(struct vlapic *l, u64 now, u32 offset, u32 size, u64 *value);

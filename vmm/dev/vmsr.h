@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 struct vplatform;
 
@@ -23,11 +24,11 @@ struct vmsr {
     u64 mtrr_variable[2 * VMSR_MTRR_VARIABLE]; /* base, mask, base, mask ... */
 };
 
-void vmsr_reset(struct vmsr *m);
+rarely_run void vmsr_reset(struct vmsr *m);
 
 /*
  * RDMSR and WRMSR of vCPU `vcpu`; false = #GP(0). An unknown register is counted and reported through
  * ops->unclaimed. Guest TSC = now + offset; a write that moves it calls ops->tsc_offset.
  */
-bool vmsr_read(struct vplatform *vp, u32 vcpu, u64 now, u32 msr, u64 *value) must_check;
+rarely_run bool vmsr_read(struct vplatform *vp, u32 vcpu, u64 now, u32 msr, u64 *value) must_check;
 bool vmsr_write(struct vplatform *vp, u32 vcpu, u64 now, u32 msr, u64 value) must_check;

@@ -4,6 +4,7 @@
  */
 #pragma once
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 #define VPIC_IRQS 16
 
@@ -24,9 +25,9 @@ struct vpic {
     bool output;              /* INTR pin of the master */
 };
 
-void vpic_reset(struct vpic *p);
-u8 vpic_read(struct vpic *p, u16 port);
-void vpic_write(struct vpic *p, u16 port, u8 value);
+rarely_run void vpic_reset(struct vpic *p);
+rarely_run u8 vpic_read(struct vpic *p, u16 port);
+rarely_run void vpic_write(struct vpic *p, u16 port, u8 value);
 void vpic_set_irq(struct vpic *p, u32 irq, bool level);
 
 /* INTA cycle: the vector, spurious IR7 of the chip in question when the request is gone. */

@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 #define VPIT_HZ 1193182ull
 
@@ -29,11 +30,11 @@ struct vpit {
     u8 port61; /* bits 0 (gate 2) and 1 (speaker) as written */
 };
 
-void vpit_reset(struct vpit *p, u64 hz, u64 now);
-u8 vpit_read(struct vpit *p, u64 now, u16 port);
-void vpit_write(struct vpit *p, u64 now, u16 port, u8 value);
-u8 vpit_port61_read(const struct vpit *p, u64 now);
-void vpit_port61_write(struct vpit *p, u64 now, u8 value);
+rarely_run void vpit_reset(struct vpit *p, u64 hz, u64 now);
+rarely_run u8 vpit_read(struct vpit *p, u64 now, u16 port);
+rarely_run void vpit_write(struct vpit *p, u64 now, u16 port, u8 value);
+rarely_run u8 vpit_port61_read(const struct vpit *p, u64 now);
+rarely_run void vpit_port61_write(struct vpit *p, u64 now, u8 value);
 
 /* Output of a channel at `now`. */
 bool vpit_output(const struct vpit *p, u32 channel, u64 now);

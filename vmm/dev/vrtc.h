@@ -4,6 +4,7 @@
  */
 #pragma once
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 struct vrtc {
     u64 hz;
@@ -16,9 +17,9 @@ struct vrtc {
     u8 ram[128]; /* 0..9 and the century are computed unless SET is on; alarm, A..D and memory live here */
 };
 
-void vrtc_reset(struct vrtc *r, u64 hz, u64 now, u64 seconds, u64 memory_bytes);
-u8 vrtc_read(struct vrtc *r, u64 now, u16 port); /* reading register C lowers IRQ 8 */
-void vrtc_write(struct vrtc *r, u64 now, u16 port, u8 value);
+rarely_run void vrtc_reset(struct vrtc *r, u64 hz, u64 now, u64 seconds, u64 memory_bytes);
+rarely_run u8 vrtc_read(struct vrtc *r, u64 now, u16 port); /* reading register C lowers IRQ 8 */
+rarely_run void vrtc_write(struct vrtc *r, u64 now, u16 port, u8 value);
 u64 vrtc_deadline(const struct vrtc *r, u64 now);
-void vrtc_advance(struct vrtc *r, u64 now);
+rarely_run void vrtc_advance(struct vrtc *r, u64 now);
 bool vrtc_irq(const struct vrtc *r);

@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "arch/types.h"
+#include "vmm/dev/vtime.h"
 
 #define VUART_PORT 0x3F8
 #define VUART_FIFO 16
@@ -26,7 +27,7 @@ struct vuart {
 
 struct vplat_ops;
 
-void vuart_reset(struct vuart *u, u64 hz);
+rarely_run void vuart_reset(struct vuart *u, u64 hz);
 u8 vuart_read(struct vuart *u, const struct vplat_ops *ops, u64 now, u32 reg);
 void vuart_write(struct vuart *u, const struct vplat_ops *ops, u64 now, u32 reg, u8 value);
 
