@@ -7,10 +7,10 @@
 /* Ticks per second; 0 before tsc_calibrate(). Constant afterwards, the same on all CPUs. */
 u64 tsc_hz(void);
 
-/* Boot only. Measures 10 ms against the ACPI PM timer (port pm_timer, 0: none) or PIT channel 2 and compares
- * with CPUID leaves 0x15/0x16: within 2 % the CPUID figure is the exact one, otherwise (an emulator) the
- * measured one counts. Also calibrates the APIC timer. Returns the words for the boot log: where the figure
- * comes from. */
+/* Boot only. Measures some 10 ms against the ACPI PM timer (port pm_timer, 0: none) or PIT channel 2 and
+ * compares with CPUID leaves 0x15/0x16: within 2 % the CPUID figure is the exact one, otherwise (an emulator)
+ * the measured one counts. Also calibrates the APIC timer. Returns the words for the boot log: where the
+ * figure comes from. */
 const char *tsc_calibrate(u16 pm_timer);
 
 /* hz from CPUID alone, 0 if the CPU does not say. Pure: max_leaf, leaf 0x15 and leaf 0x16 as read. */
