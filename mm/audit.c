@@ -136,7 +136,6 @@ static enum audit_kind audit_entry(struct shadow *sh, u32 no, u32 slot, u64 *pri
 {
     u64 key = sh->page[no].key, e = entry_get(sh, no, slot);
     bool loose = sh->page[no].flags & PAGE_LOOSE, final;
-    const void *table;
     struct meaning m;
     enum audit_kind kind;
 
@@ -145,8 +144,7 @@ static enum audit_kind audit_entry(struct shadow *sh, u32 no, u32 slot, u64 *pri
             return audit_leaf(sh, no, slot, key_gfn(key) + slot, e, true);
         return child_matches(sh, key, slot, NULL, e) ? AUDIT_CLEAN : AUDIT_WRONG_CHILD;
     }
-    table = guest_mem_pointer(sh->vm->p2m, GPA(key_gfn(key) << PAGE_SHIFT), false);
-    *primary = table ? shadow_primary_in(table, key, slot) : 0;
+    *primary = shadow_primary(sh, key, slot);
     m = meaning_of(sh, key, slot, *primary);
     final = key_level(key) == 1 || m.large;
     if (!loose && !m.usable)
@@ -221,6 +219,7 @@ bool shadow_audit(struct shadow *sh, struct audit_report *report, struct flush *
 {
     memset(report, 0, sizeof *report);
     shadow_drain(sh);
+    shadow_settle(sh);
     *flush = shadow_take_owed(sh);
     for (u32 no = 0; no < sh->frame_count; no++) {
         struct shadow_page *p = &sh->page[no];

@@ -135,7 +135,7 @@ static u32 role_of(const struct paging_state *ps)
     else
         role |= ps->efer & EFER_NXE ? KEY_NXE : 0;
     if (!(ps->cr0 & CR0_WP))
-        role |= KEY_WP0 | KEY_INHERIT_W | (ps->cr4 & CR4_SMEP ? KEY_SMEP : 0) |
+        role |= KEY_WP0 | KEY_INHERIT_W | KEY_INHERIT_U | (ps->cr4 & CR4_SMEP ? KEY_SMEP : 0) |
                 (ps->cr4 & CR4_SMAP ? KEY_SMAP : 0);
     return role;
 }
@@ -178,6 +178,7 @@ static u32 pae_root_choose(struct shadow *sh)
     sh->pae[slot].key = key;
     memcpy(sh->pae[slot].pdpte, pdpte, sizeof sh->pae[slot].pdpte);
     memset(&sh->low_frame[slot * 4], 0, 4 * sizeof(u64));
+    sh->tlb_stale = true; /* the slot may be the root in use: the same CR3 for another address space */
     return slot;
 }
 
@@ -231,6 +232,7 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
     sh->stats.root_switches += sh->root.v != old_root;
     if (unlikely(sh->loose_count))
         shadow_sync_all(sh);
+    shadow_settle(sh);
     if (f.width == FLUSH_NONGLOBAL && sh->root.v == old_root && !sh->tlb_stale)
         f.width = FLUSH_NONE;
     f = flush_merge(f, sh->owed);
@@ -246,7 +248,8 @@ struct flush shadow_invlpg(struct shadow *sh, gva_t gva)
     sh->stats.invlpgs++;
     shadow_drain(sh);
     if (sh->loose_count)
-        shadow_sync_path(sh, gva);
+        shadow_sync_address(sh, gva);
+    shadow_settle(sh);
     /* INVLPG also forgets every cached upper-level entry, of any address (SDM Vol 3A 4.10.4.1). */
     if (unlikely(sh->nonleaf_stale))
         shadow_owe(sh, FLUSH_ALL);
@@ -268,6 +271,7 @@ struct flush shadow_clear(struct shadow *sh)
         }
     }
     memset(sh->low_frame, 0, PAGE_SIZE);
+    sh->relinked = false;
     free_all_frames(sh);
     rmap_init(&sh->rmap, sh->rmap.hfn_base, sh->rmap.hfn_count, sh->rmap.directory, sh->frames,
               frame_for_rmap, sh);
@@ -313,6 +317,7 @@ struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool rea
             shadow_page_kill(sh, no);
         }
     }
+    shadow_settle(sh);
     shadow_owe(sh, FLUSH_ALL);
     return shadow_take_owed(sh);
 }

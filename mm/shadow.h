@@ -128,6 +128,7 @@ struct shadow {
     bool pae_root;
     bool tlb_stale;     /* some present entry was narrowed since the last context flush */
     bool nonleaf_stale; /* the same for an entry that leads to a table */
+    bool relinked;      /* a loose table may have become reachable again: read it before the guest runs */
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     u64 event_number;
     struct flush owed; /* flush that internal steps of the current call made necessary at once */
@@ -144,7 +145,7 @@ struct shadow {
     struct shadow_page *page;    /* metadata of each frame */
     struct shadow_pae_root *pae; /* metadata of each root in low_frame */
     u64 *low_frame;
-    u32 loose_head, loose_tail, loose_count; /* page number + 1 */
+    u32 loose_head, loose_tail, loose_count, loose_upper; /* page number + 1 */
     struct rmap rmap;
     struct shadow_flood {
         u64 gfn, event;

@@ -7,28 +7,36 @@
  */
 #include "mm/shadow_internal.h"
 
-const void *shadow_table(const struct shadow *sh, u64 key)
+struct shadow_table shadow_table(const struct shadow *sh, u64 key)
 {
-    return guest_mem_pointer(sh->vm->p2m, GPA(key_gfn(key) << PAGE_SHIFT), false);
+    u64 map = p2m_get(sh->vm->p2m, key_gfn(key));
+    struct shadow_table table = {NULL, 0};
+
+    if (likely(p2m_entry_is_ram(map)))
+        table.at = hpa_to_ptr(p2m_entry_hpa(map));
+    if (unlikely(p2m_entry_type(map) != P2M_RAM_RW))
+        table.pretend = PTE_A | PTE_D;
+    return table;
 }
 
-u64 shadow_primary_in(const void *table, u64 key, u32 slot)
+u64 shadow_primary_in(struct shadow_table table, u64 key, u32 slot)
 {
     u32 index;
 
     if (likely(key_mode(key) != GWALK_32BIT))
-        return atomic_load_explicit((const _Atomic u64 *)table + slot, memory_order_seq_cst);
+        return atomic_load_explicit((const _Atomic u64 *)table.at + slot, memory_order_seq_cst) |
+               table.pretend;
     /* One 4-byte table makes two level-1 pages of 512 entries, or four level-2 pages of 256 pairs. */
     index =
         key_level(key) == 1 ? key_quadrant(key) * ENTRIES + slot : (key_quadrant(key) * ENTRIES + slot) / 2;
-    return atomic_load_explicit((const _Atomic u32 *)table + index, memory_order_seq_cst);
+    return atomic_load_explicit((const _Atomic u32 *)table.at + index, memory_order_seq_cst) | table.pretend;
 }
 
 u64 shadow_primary(const struct shadow *sh, u64 key, u32 slot)
 {
-    const void *table = shadow_table(sh, key);
+    struct shadow_table table = shadow_table(sh, key);
 
-    return table ? shadow_primary_in(table, key, slot) : 0;
+    return table.at ? shadow_primary_in(table, key, slot) : 0;
 }
 
 bool shadow_primary_large(u64 key, u64 primary)
@@ -67,7 +75,9 @@ u64 shadow_rights(u64 key, u64 primary, bool final, bool wp0_write)
             return rights | PTE_W;
         writable = writable && (key & KEY_INHERIT_W);
         if (!writable && wp0_write) {
-            rights = (rights & ~PTE_U) | (key & KEY_SMEP ? PTE_NX : 0);
+            if ((key & KEY_SMEP) && (key & KEY_INHERIT_U) && (rights & PTE_U))
+                rights |= PTE_NX;
+            rights &= ~PTE_U;
             writable = true;
         }
     }
@@ -86,8 +96,8 @@ u64 shadow_child_key(u64 key, u32 slot, u64 primary)
         return key_make_direct(key_gfn(key) + ((u64)slot << (ENTRY_BITS * (level - 1))), level - 1);
     if (!shadow_primary_large(key, primary)) {
         u64 gfn = (primary & PTE_ADDR_MASK) >> PAGE_SHIFT;
-        if ((role & KEY_WP0) && !(primary & PTE_W))
-            role &= ~KEY_INHERIT_W;
+        if (role & KEY_WP0)
+            role &= ~((primary & PTE_W ? 0 : KEY_INHERIT_W) | (primary & PTE_U ? 0 : KEY_INHERIT_U));
         return key_make(gfn, role, level - 1, key_mode(key) == GWALK_32BIT ? slot & 1 : 0);
     }
     if (key_mode(key) == GWALK_32BIT)

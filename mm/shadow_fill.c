@@ -41,10 +41,12 @@ static u32 link_child(struct shadow *sh, u64 *pae, u32 no, u32 slot, u64 key, u6
     new = page_hpa(sh, child - 1) | rights;
     if ((old & ~PTE_A) != new) {
         sh->page[child - 1].flags = (u8)((sh->page[child - 1].flags & ~PAGE_ORPHAN) | PAGE_REFERENCED);
-        if (pae)
+        if (pae) {
             *pae = new;
-        else
+            shadow_note_link(sh, child - 1);
+        } else {
             shadow_entry_set(sh, no, slot, new);
+        }
     }
     return child;
 }
@@ -274,6 +276,7 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
         break;
     default: break;
     }
+    shadow_settle(sh);
     out.flush = shadow_take_owed(sh);
     return out;
 }

@@ -3,13 +3,13 @@
  *
  * A shadow page is one pool frame of 512 entries, made from (guest table, role) = its key:
  *
- *   63                                24 23     13  12  11   10   9   8   7  6:5  4:3  2:0
- *  +------------------------------------+---------+---+----+----+---+---+---+----+----+-----+
- *  | gfn of the table (direct: of page) |    0    |inW|SMAP|SMEP|WP0|PSE|NXE|quad|mode|level|
- *  +------------------------------------+---------+---+----+----+---+---+---+----+----+-----+
+ *   63                                24 23 14  13  12  11   10   9   8   7  6:5  4:3  2:0
+ *  +------------------------------------+-----+---+---+----+----+---+---+---+----+----+-----+
+ *  | gfn of the table (direct: of page) |  0  |inU|inW|SMAP|SMEP|WP0|PSE|NXE|quad|mode|level|
+ *  +------------------------------------+-----+---+---+----+----+---+---+---+----+----+-----+
  *
  * Rights are mirrored level by level, so a table does not depend on what its parents allow. The exception is
- * CR0.WP=0, where links are always writable and the inherited W is part of the role (inW).
+ * CR0.WP=0, where links are always writable and the inherited W and U are part of the role (inW, inU).
  * "Direct" pages (mode = GWALK_UNPAGED) splinter large guest pages and serve a guest without paging: entry i
  * maps gfn + i; they depend on the p2m only and are shared between all roles.
  *
@@ -36,7 +36,9 @@
 #define KEY_SMEP           0x400u  /* only with WP0 */
 #define KEY_SMAP           0x800u  /* only with WP0 */
 #define KEY_INHERIT_W      0x1000u /* only with WP0 */
-#define KEY_ROLE_MASK      (KEY_MODE_MASK | KEY_NXE | KEY_PSE | KEY_WP0 | KEY_SMEP | KEY_SMAP | KEY_INHERIT_W)
+#define KEY_INHERIT_U      0x2000u /* only with WP0 */
+#define KEY_ROLE_MASK \
+    (KEY_MODE_MASK | KEY_NXE | KEY_PSE | KEY_WP0 | KEY_SMEP | KEY_SMAP | KEY_INHERIT_W | KEY_INHERIT_U)
 
 enum shadow_page_state { PAGE_FREE, PAGE_LIVE, PAGE_STALE, PAGE_TAKEN /* by the rmap or as a snapshot */ };
 
@@ -49,7 +51,8 @@ struct shadow_page {
     u64 key;       /* 0 unless LIVE */
     u32 hash_next; /* page number + 1; free list link while FREE */
     u32 loose_prev, loose_next;
-    u32 snapshot; /* frame number + 1: the primaries as last seen; 0 = none, forget everything at events */
+    u32 snapshot; /* frame number + 1: the primaries as last seen; 0 = none: all present entries are derived
+                     again at events */
     u16 live;     /* present entries */
     u16 calm;     /* events without a change while loose */
     u8 state, flags;
@@ -151,9 +154,14 @@ static inline void shadow_owe(struct shadow *sh, struct flush f)
 }
 
 /* shadow_derive.c: what a primary means. */
+/* A guest table in RAM. A and D cannot be set in read-only RAM (as in ROM): they count as set there. */
+struct shadow_table {
+    const void *at; /* NULL if not in RAM */
+    u64 pretend;
+};
+struct shadow_table shadow_table(const struct shadow *sh, u64 key);
+u64 shadow_primary_in(struct shadow_table table, u64 key, u32 slot);
 u64 shadow_primary(const struct shadow *sh, u64 key, u32 slot); /* the guest's entry now; 0 if not in RAM */
-const void *shadow_table(const struct shadow *sh, u64 key);     /* the guest's table, NULL if not in RAM */
-u64 shadow_primary_in(const void *table, u64 key, u32 slot);
 /* 0 = must not be present. Not for direct pages. Never makes a child: 0 if it would be needed. */
 u64 shadow_derive(struct shadow *sh, u64 key, u32 slot, u64 primary);
 bool shadow_primary_usable(const struct shadow *sh, u64 key, u64 primary); /* present, A=1, not reserved */
@@ -167,9 +175,26 @@ void shadow_table_trace(struct shadow *sh, u32 no); /* a new page: trace its tab
 void shadow_loosen(struct shadow *sh, u32 no, u16 calm);
 void shadow_unloosen(struct shadow *sh, u32 no);
 void shadow_loosen_table(struct shadow *sh, u64 gfn);
-bool shadow_sync_slot(struct shadow *sh, u32 no, u32 slot);
-void shadow_sync_path(struct shadow *sh, gva_t gva);
+void shadow_sync_address(struct shadow *sh, gva_t gva);
 void shadow_sync_all(struct shadow *sh);
+void shadow_sync_relinked(struct shadow *sh);
+/*
+ * A new link leads to page no. INVLPG refreshes loose tables along the path of its address only, and there
+ * was no path; so a loose table that is reachable again is read in full before the guest runs
+ * (shadow_settle).
+ */
+static inline void shadow_note_link(struct shadow *sh, u32 no)
+{
+    const struct shadow_page *p = &sh->page[no];
+
+    sh->relinked |= p->live && (key_level(p->key) == 1 ? (p->flags & PAGE_LOOSE) != 0 : sh->loose_count != 0);
+}
+/* Ends every call that may have changed entries. */
+static inline void shadow_settle(struct shadow *sh)
+{
+    if (unlikely(sh->relinked))
+        shadow_sync_relinked(sh);
+}
 void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
 
 /* shadow_patch.c: the channels. */

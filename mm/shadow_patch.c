@@ -316,6 +316,7 @@ struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length)
     }
     if (sh->vm->vcpus > 1)
         write_end(sh);
+    shadow_settle(sh);
     return shadow_take_owed(sh);
 }
 
@@ -330,5 +331,6 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
         sh->wp0_forced_gfn = gfn;
     if (sh->vm->vcpus > 1)
         write_end(sh);
+    shadow_settle(sh);
     return shadow_take_owed(sh);
 }

@@ -86,6 +86,8 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
     if (leaf && entry && (moved || !old) &&
         !rmap_add(&sh->rmap, (entry & PTE_ADDR_MASK) >> PAGE_SHIFT, RMAP_LOCATION(no, slot)))
         entry = 0;
+    if (!leaf && entry && (moved || !old))
+        shadow_note_link(sh, link_page(sh, entry));
     p->live = (u16)(p->live + (entry != 0) - (old != 0));
     atomic_store_explicit(at, entry, memory_order_release);
     return entry != 0;

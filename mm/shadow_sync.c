@@ -11,6 +11,7 @@
 #include "mm/shadow_internal.h"
 
 #define PROMOTIONS_PER_EVENT 8
+#define RELINK_PASSES        4
 #define SNAPSHOT_RESERVE     (2 * FRAMES_RESERVE)
 
 static u64 *snapshot_of(const struct shadow *sh, const struct shadow_page *p)
@@ -26,6 +27,7 @@ static void list_remove(struct shadow *sh, u32 no)
     *(p->loose_next ? &sh->page[p->loose_next - 1].loose_prev : &sh->loose_tail) = p->loose_prev;
     p->loose_prev = p->loose_next = 0;
     sh->loose_count--;
+    sh->loose_upper -= key_level(p->key) > 1;
 }
 
 static void list_add(struct shadow *sh, u32 no)
@@ -37,6 +39,7 @@ static void list_add(struct shadow *sh, u32 no)
     *(p->loose_next ? &sh->page[p->loose_next - 1].loose_prev : &sh->loose_tail) = no + 1;
     sh->loose_head = no + 1;
     sh->loose_count++;
+    sh->loose_upper += key_level(p->key) > 1;
 }
 
 void shadow_unloosen(struct shadow *sh, u32 no)
@@ -182,28 +185,29 @@ static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
     return true;
 }
 
-bool shadow_sync_slot(struct shadow *sh, u32 no, u32 slot)
-{
-    return sync_entry(sh, no, slot, shadow_primary(sh, sh->page[no].key, slot));
-}
-
 /* Brings a loose page up to date; true if anything had changed. */
 static bool sync_page(struct shadow *sh, u32 no)
 {
     struct shadow_page *p = &sh->page[no];
-    const void *table = shadow_table(sh, p->key);
+    struct shadow_table table = shadow_table(sh, p->key);
     u64 *snapshot = snapshot_of(sh, p);
     u32 changed = 0;
 
     sh->stats.loose_syncs++;
-    if (!table || !snapshot) {
+    if (!table.at) {
         shadow_page_clear(sh, no);
         return false;
     }
+    if (!snapshot) { /* only what is present can be stale */
+        for (u32 slot = 0; slot < ENTRIES && p->live; slot++)
+            if (entry_get(sh, no, slot))
+                sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
+        return true;
+    }
     if (likely(!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT)) {
-        const _Atomic u64 *primary = table;
+        const _Atomic u64 *primary = table.at;
         for (u32 slot = 0; slot < ENTRIES; slot++) {
-            u64 v = atomic_load_explicit(&primary[slot], memory_order_seq_cst);
+            u64 v = atomic_load_explicit(&primary[slot], memory_order_seq_cst) | table.pretend;
             if (unlikely(v != snapshot[slot]))
                 changed += sync_entry(sh, no, slot, v);
         }
@@ -216,11 +220,18 @@ static bool sync_page(struct shadow *sh, u32 no)
     return changed != 0;
 }
 
-void shadow_sync_path(struct shadow *sh, gva_t gva)
+/*
+ * INVLPG: the leaf entry of the address, and every loose upper-level table as a whole, because INVLPG also
+ * forgets all cached upper-level entries, of any address (SDM Vol 3A 4.10.4.1).
+ */
+void shadow_sync_address(struct shadow *sh, gva_t gva)
 {
     u32 no = sh->root_page;
     u32 level = 4;
 
+    for (u32 i = sh->loose_upper ? sh->loose_head : 0; i; i = sh->page[i - 1].loose_next)
+        if (key_level(sh->page[i - 1].key) > 1)
+            sync_page(sh, i - 1);
     if (sh->pae_root) {
         u64 e = sh->low_frame[sh->root_page * 4 + ((u32)gva.v >> 30)];
         if (!e)
@@ -228,15 +239,27 @@ void shadow_sync_path(struct shadow *sh, gva_t gva)
         no = link_page(sh, e);
         level = 2;
     }
-    for (;; level--) {
-        u32 slot = slot_of(gva.v, level);
-        u64 e;
-        if (sh->page[no].flags & PAGE_LOOSE)
-            shadow_sync_slot(sh, no, slot);
-        e = entry_get(sh, no, slot);
-        if (!e || level == 1)
+    for (; level > 1; level--) {
+        u64 e = entry_get(sh, no, slot_of(gva.v, level));
+        if (!e)
             return;
         no = link_page(sh, e);
+    }
+    if (sh->page[no].flags & PAGE_LOOSE)
+        sync_entry(sh, no, slot_of(gva.v, 1), shadow_primary(sh, sh->page[no].key, slot_of(gva.v, 1)));
+}
+
+void shadow_sync_relinked(struct shadow *sh)
+{
+    /* Each pass may link more, but only where the guest changes its tables meanwhile. */
+    for (u32 pass = 0; sh->relinked; pass++) {
+        sh->relinked = false;
+        for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next) {
+            if (pass < RELINK_PASSES)
+                sync_page(sh, no - 1);
+            else
+                shadow_page_clear(sh, no - 1);
+        }
     }
 }
 
