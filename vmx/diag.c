@@ -40,9 +40,9 @@ void vmx_vcpu_explain(struct vmx_vcpu *v, enum vmx_enter_result result, vmx_line
     reason = (u32)vmcs_read(VMCS_EXIT_REASON);
     if (!(reason & VMX_REASON_ENTRY_FAILED))
         return;
-    format_string(text, sizeof text, "VM entry failed: %s, qualification %llu",
+    format_string(text, sizeof text, "VM entry failed: %s, qualification %lu",
                   vmx_exit_name(reason & VMX_REASON_BASIC_MASK),
-                  (unsigned long long)vmcs_read(VMCS_EXIT_QUALIFICATION));
+                  vmcs_read(VMCS_EXIT_QUALIFICATION));
     line(ctx, text);
     explain_state(v, line, ctx);
     /* Such a failure comes back like an exit, but leaves the event to inject (26.8), and a VMCS that was
@@ -63,12 +63,12 @@ void vmx_vcpu_dump(struct vmx_vcpu *v, vmx_line_fn line, void *ctx)
     for (unsigned i = 0; i < VMX_GPR_COUNT; i += 4) {
         size_t n = 0;
         for (unsigned j = i; j < i + 4; j++)
-            n += format_string(text + n, sizeof text - n, "  %-3s %016llx", names[j],
-                               (unsigned long long)vmx_gpr_read(v, j));
+            n += format_string(text + n, sizeof text - n, "  %-3s %016lx", names[j],
+                               vmx_gpr_read(v, j));
         line(ctx, text);
     }
-    format_string(text, sizeof text, "  cr2 %016llx  to be injected: %08x",
-                  (unsigned long long)vmx_guest_cr2(), v->armed.info);
+    format_string(text, sizeof text, "  cr2 %016lx  to be injected: %08x",
+                  vmx_guest_cr2(), v->armed.info);
     line(ctx, text);
     vmx_dump_fields(read_current, NULL, line, ctx);
 }
