@@ -231,6 +231,7 @@ help:
 	@echo 'make tsan          the same structures with real threads under ThreadSanitizer'
 	@echo 'make lint          layering, headers, purity, format, clang-tidy, cppcheck, image size'
 	@echo 'make e2e           boots in emulators (E2E_ARGS="--machine qemu-kvm -k linux" goes to pytest)'
+	@echo 'make fuzz          libFuzzer targets, PB_SECONDS=60 each; not part of make test'
 	@echo 'make bench         the benchmark guest; writes build/bench.tsv'
 	@echo 'make image         build/patchbay.img for a USB stick (ESP=folder takes another system partition)'
 	@echo 'make check INI=f   checks a configuration file as the boot would'
