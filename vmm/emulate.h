@@ -11,10 +11,9 @@
  *  - A store is one callback of the instruction's whole size. Every read-modify-write, with LOCK or without,
  * ends in one compare-and-exchange callback of the whole size, so it is atomic (without LOCK that is stronger
  * than hardware promises and always legal).
- *  - Results and defined flags are those of the SDM. Flags the SDM calls undefined: AF after logic, shift
- *    and BT is cleared, respectively kept for BT; OF after shifts by more than one follows the one-bit
- *    formula on the last step; CF after SHL/SHR by more than the size is 0 (guests cannot depend on any of
- * these).
+ *  - Results and defined flags are those of the SDM. Of those that it calls undefined: AF is cleared by logic
+ * and shifts; BT and its kin keep OF, SF, AF and PF; OF after a shift or rotation by more than one is that of
+ *    its last step, for SAR 0; CF after SHL and SHR by more than the operand has bits is 0.
  */
 #pragma once
 #include "vmm/decode.h"
