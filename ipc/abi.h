@@ -60,13 +60,14 @@ typedef unsigned long long pb_u64;
 /* rbx = gpa of a struct pb_message to fill with the oldest message (0 when an inbox page is in use: the
  * message is then found there, and the call only waits), rcx = PB_RECEIVE_* flags, rdx = longest wait in
  * microseconds (0: no limit; only with PB_RECEIVE_BLOCK). PB_STATUS_EMPTY: nothing there and not asked to
- * wait. */
+ * wait. Messages arrive at vCPU 0: it alone may call this and PB_CALL_SETUP. */
 #define PB_CALL_RECEIVE 0x50420003u
 
-/* rbx = gpa of the inbox page (page-aligned own RAM), rcx = interrupt vector (32..255, or 0 for none), rdx =
- * PB_SETUP_* flags. The interrupt goes to the calling vCPU's local APIC whenever a message was put into an
- * inbox that the guest had emptied, or, without inbox, when the queue turns non-empty. Calling again replaces
- * everything; the new inbox starts empty, messages still in the old one are the guest's to read. */
+/* rbx = gpa of the inbox page (page-aligned own RAM; it cannot be sent away while it is the inbox), rcx =
+ * interrupt vector (32..255, or 0 for none), rdx = PB_SETUP_* flags. The interrupt goes to vCPU 0's local
+ * APIC each time messages were put into the inbox, once for all that came together, or, without inbox, when
+ * there are messages in the queue. Calling again replaces everything; the new inbox starts empty, messages
+ * still in the old one are the guest's to read. */
 #define PB_CALL_SETUP 0x50420004u
 
 /* Offer empty guest-physical pages as landing slots for incoming pages: rbx = first gpa, rcx = number of
