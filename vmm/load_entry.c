@@ -4,6 +4,7 @@
 #include "vmm/load_parts.h"
 
 #define BLOCK_CMDLINE   0x0000
+#define BLOCK_NAME      0x0800
 #define BLOCK_GDT       0x1000
 #define BLOCK_STACK_TOP 0xF000
 #define BLOCK_PML4      0xF000
@@ -89,14 +90,16 @@ static bool write_tables(const struct loader *l, u64 block)
 enum err load_enter_long(struct loader *l, struct entry_state *entry, u64 *block)
 {
     u64 size = BLOCK_PD + mapped_gib(l) * PAGE_SIZE, base;
-    const char *cmdline = l->request->vm->cmdline;
+    const char *cmdline = l->request->vm->cmdline,
+               *name = l->request->kernel.name ? l->request->kernel.name : "";
 
     if (!load_place(l, size, PAGE_SIZE, LOAD_LOW_BASE, LOAD_LOW_TOP, LOAD_LOWEST, &base) &&
         !load_place(l, size, PAGE_SIZE, GUEST_RESERVED_TOP, l->low_top, LOAD_LOWEST, &base))
         return load_fail(l, ERR_NO_MEMORY, l->request->kernel.name,
                          "no place for %s of page tables besides the image", load_size_text(size).text);
     if (!load_zero(l, base, BLOCK_PML4) || !write_gdt(l, base + BLOCK_GDT, DESCRIPTOR_CODE64) ||
-        !load_write(l, base + BLOCK_CMDLINE, cmdline, strlen(cmdline) + 1) || !write_tables(l, base))
+        !load_write(l, base + BLOCK_CMDLINE, cmdline, strlen(cmdline) + 1) ||
+        !load_write(l, base + BLOCK_NAME, name, strnlen(name, CONFIG_MAX_PATH - 1)) || !write_tables(l, base))
         return load_fault(l, base);
     memset(entry, 0, sizeof(*entry));
     entry->mode = ENTRY_LONG64;
@@ -116,6 +119,7 @@ void load_plain_registers(const struct loader *l, struct entry_state *entry, u64
     entry->gpr[GPR_RDI] = 0;
     entry->gpr[GPR_RSI] = l->request->vm->vcpus;
     entry->gpr[GPR_RDX] = block + BLOCK_CMDLINE;
+    entry->gpr[GPR_RCX] = block + BLOCK_NAME;
     entry->every_vcpu = true;
 }
 

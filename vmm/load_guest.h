@@ -11,7 +11,7 @@
  *   raw                      flat        64-bit mode at 0x200000 (tests/bench/README.md)
  *
  * Registers of flat and elf: rdi = vCPU number, rsi = number of vCPUs, rdx = gpa of the command line
- * (zero-terminated; always 0x1000 for flat), rsp valid, everything else 0.
+ * (zero-terminated; always 0x1000 for flat), rcx = gpa of the image's name, rsp valid, everything else 0.
  */
 #pragma once
 #include "arch/err.h"

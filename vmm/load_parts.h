@@ -10,8 +10,8 @@
  * A 64-bit guest finds one block of low memory that is set up for it, at 0x1000 unless an ELF segment is
  * there:
  *
- *   +0x0000 command line   +0x1000 GDT   +0x2000 boot_params (Linux)   +0x7000..0xF000 stacks
- *   +0xF000 PML4   +0x10000 PDPT   +0x11000 one page directory for each GiB, 2 MiB pages
+ *   +0x0000 command line   +0x0800 name of the image   +0x1000 GDT   +0x2000 boot_params (Linux)
+ * +0x7000..0xF000 stacks +0xF000 PML4   +0x10000 PDPT   +0x11000 one page directory for each GiB, 2 MiB pages
  */
 #pragma once
 #include "vmm/load_guest.h"

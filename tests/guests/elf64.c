@@ -6,11 +6,11 @@
 static u64 zeroed[ZEROED_WORDS] __attribute__((section(".zeroed")));
 static u64 initialised[3] = {1, 22, 333};
 
-int guest_main(const char *cmdline)
+int guest_main(const char *cmdline, const char *image)
 {
     u64 sum = 0;
 
-    say("elf64: command line '%s'", cmdline);
+    say("elf64: image '%s', command line '%s'", image, cmdline);
     for (u32 i = 0; i < ZEROED_WORDS; i++)
         sum |= *(volatile u64 *)&zeroed[i];
     if (sum != 0 || *(volatile u64 *)&initialised[2] != 333) {

@@ -333,13 +333,14 @@ static void set_up(void)
     load_root(0);
 }
 
-int guest_main(const char *cmdline)
+int guest_main(const char *cmdline, const char *image)
 {
     u64 seed = option_number(cmdline, "seed", 1), steps = option_number(cmdline, "steps", 20000);
 
     if (!option_number(cmdline, "reserved", 1))
         reserved_bits = 0;
     random_state = seed * 0x9E3779B97F4A7C15ull + 1;
+    (void)image;
     say("torture64: seed %llu, %llu steps", (unsigned long long)seed, (unsigned long long)steps);
     set_up();
     for (u64 i = 0; i < steps; i++)

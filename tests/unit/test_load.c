@@ -101,6 +101,7 @@ static void test_flat(void **state)
         assert_int_equal(f->entry.gpr[GPR_RSI], 2);
         assert_int_equal(f->entry.gpr[GPR_RDX], 0x1000);
         assert_string_equal((char *)fixture_at(f, 0x1000, 16), "one two=2");
+        assert_string_equal((char *)fixture_at(f, f->entry.gpr[GPR_RCX], 8), "kernel");
         assert_int_equal(fixture_read(f, 0x2FFFFF, 1), 0xCC);
         assert_int_equal(fixture_read(f, 0x300000, 1), 0);
         assert_true(f->entry.cr3 < 0xA0000 && f->entry.every_vcpu);

@@ -68,7 +68,7 @@ static void share_text(void)
     say("alpha: the page I shared is unchanged, and mine alone again");
 }
 
-int guest_main(const char *cmdline)
+int alpha_main(const char *cmdline)
 {
     x.next = next;
     x.idle = idle;

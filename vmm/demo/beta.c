@@ -75,7 +75,7 @@ static void read_shared(void)
     exchange_send(&x, PB_KIND_DATA, 0, TAG_SEEN, 0);
 }
 
-int guest_main(const char *cmdline)
+int beta_main(const char *cmdline)
 {
     x.next = next;
     x.idle = idle;

@@ -1,4 +1,4 @@
-# demo.mk - how the two built-in guests are made; included by the Makefile. demo_images.asm embeds them.
+# demo.mk - how the built-in guests are made; included by the Makefile. demo_image.asm embeds them.
 # GUEST_LIB_OBJS is what the 64-bit guests of tests/guests/ are linked with, too.
 
 comma := ,
@@ -6,7 +6,8 @@ GUEST_OBJ_CFLAGS := $(filter-out -O2 -nostdlib -static -Wl$(comma)%,$(GUEST_CFLA
 GUEST_LIB_OBJS   := $(addprefix $(BUILD)/guest/,vmm/demo/guest_start.o vmm/demo/guest_lib.o vmm/demo/guest_trap.o \
                     vmm/demo/guest_paging.o vmm/demo/guest_talk.o arch/format.o arch/string.o)
 GUEST_LINK       := -nostdlib -static --build-id=none -z noexecstack -z max-page-size=4096 --no-warn-rwx-segments
-DEMO_BINS        := $(BUILD)/gen/demo/alpha.bin $(BUILD)/gen/demo/beta.bin
+DEMO_BIN         := $(BUILD)/gen/demo/demo.bin
+DEMO_OBJS        := $(patsubst %,$(BUILD)/guest/vmm/demo/%.o,demo_main alpha beta exchange)
 
 $(BUILD)/guest/%.o: %.c $(BUILD)/flags
 	$(call say,GUESTCC,$<)
@@ -16,12 +17,15 @@ $(BUILD)/guest/%.o: %.S $(BUILD)/flags
 	$(call say,GUESTCC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -I. -MMD -MP -c -o $@ $<
-$(BUILD)/gen/demo/%.bin: $(BUILD)/guest/vmm/demo/%.o $(BUILD)/guest/vmm/demo/exchange.o $(GUEST_LIB_OBJS) vmm/demo/guest.ld
+$(DEMO_BIN): $(DEMO_OBJS) $(GUEST_LIB_OBJS) vmm/demo/guest.ld
 	$(call say,GUESTLD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
 	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
 .PRECIOUS: $(BUILD)/guest/%.o
 
-$(BUILD)/hv/vmm/demo/demo_images.asm.o: $(DEMO_BINS)
+$(BUILD)/hv/vmm/demo/demo_image.asm.o: $(DEMO_BIN)
+# Cold code is made for size: what runs once at boot.
+$(patsubst %.c,$(BUILD)/hv/%.o,$(wildcard vmm/config*.c vmm/load_*.c vmm/inih_shim.c)): HV_CFLAGS += -Os
+
 -include $(shell find $(BUILD)/guest -name '*.d' 2>/dev/null)

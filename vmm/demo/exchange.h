@@ -54,4 +54,8 @@ void exchange_run(struct exchange *x, u64 target);
 /* Rounds of pages as the command line says, and the last words. Returns the exit code. */
 int exchange_rounds(struct exchange *x, const char *cmdline);
 
+/* The two sides. */
+int alpha_main(const char *cmdline);
+int beta_main(const char *cmdline);
+
 no_return void exchange_fail(const char *what, u64 a, u64 b);

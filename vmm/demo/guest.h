@@ -12,8 +12,8 @@
 #include "arch/types.h"
 #include "ipc/abi.h"
 
-/* The guest itself; its result is the exit code, 0 for success. */
-int guest_main(const char *cmdline);
+/* The guest itself; `image` is the name it was loaded by. Its result is the exit code, 0 for success. */
+int guest_main(const char *cmdline, const char *image);
 
 /* ---- guest_lib.c: text, time, the end ---- */
 void say(const char *fmt, ...) printf_like(1, 2);
@@ -44,7 +44,7 @@ struct trap_frame {
     u64 r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax;
     u64 vector, error, rip, cs, rflags, rsp, ss;
 };
-#define GUEST_VECTORS 128 /* with stubs */
+#define GUEST_VECTORS 80 /* with stubs; the last one is the APIC's spurious vector */
 
 struct fault {
     bool taken;

@@ -1,10 +1,11 @@
-/* guest_start.S - first instruction, and the exception and interrupt stubs. In: as tests/bench/README.md says; rdx = command line. */
+/* guest_start.S - first instruction, and the exception and interrupt stubs. In: as tests/bench/README.md says; rdx = command line, rcx = image name. */
         .section .text.start, "ax"
         .globl _start
 _start:
         cli
         cld
         mov     %rdx, %r12
+        mov     %rcx, %r13
         mov     $__bss_start, %rdi
         mov     $__bss_end, %rcx
         sub     %rdi, %rcx
@@ -14,6 +15,7 @@ _start:
         mov     $stack_top, %rsp
         call    trap_init
         mov     %r12, %rdi
+        mov     %r13, %rsi
         call    guest_main
         mov     %eax, %edi
         call    guest_exit
@@ -50,7 +52,7 @@ stub_\n:
         .globl  trap_stubs
 trap_stubs:
         .set    i, 0
-        .rept   128
+        .rept   80                      /* GUEST_VECTORS */
         .if i == 8 || (i >= 10 && i <= 14) || i == 17 || i == 21
         STUB    %i, 1
         .else

@@ -7,7 +7,7 @@
 #define MSR_X2APIC_SVR 0x80F
 #define XAPIC_EOI      0xFEE000B0ull
 #define XAPIC_SVR      0xFEE000F0ull
-#define SVR_ENABLE     0x17F /* software enable, spurious vector 127 */
+#define SVR_ENABLE     (BIT(8) | (GUEST_VECTORS - 1)) /* software enable, spurious vector */
 #define CPUID_1_X2APIC BIT(21)
 
 static struct pb_info self aligned_to(128);
