@@ -20,8 +20,7 @@ void check_need(struct checker *c, bool ok, enum vmcs_field field, const char *w
     if (ok)
         return;
     c->broken++;
-    format_string(text, sizeof text, "%s 0x%lx: %s", vmcs_field_name(field),
-                  check_get(c, field), why);
+    format_string(text, sizeof text, "%s 0x%lx: %s", vmcs_field_name(field), check_get(c, field), why);
     c->line(c->line_ctx, text);
 }
 

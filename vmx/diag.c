@@ -41,8 +41,7 @@ void vmx_vcpu_explain(struct vmx_vcpu *v, enum vmx_enter_result result, vmx_line
     if (!(reason & VMX_REASON_ENTRY_FAILED))
         return;
     format_string(text, sizeof text, "VM entry failed: %s, qualification %lu",
-                  vmx_exit_name(reason & VMX_REASON_BASIC_MASK),
-                  vmcs_read(VMCS_EXIT_QUALIFICATION));
+                  vmx_exit_name(reason & VMX_REASON_BASIC_MASK), vmcs_read(VMCS_EXIT_QUALIFICATION));
     line(ctx, text);
     explain_state(v, line, ctx);
     /* Such a failure comes back like an exit, but leaves the event to inject (26.8), and a VMCS that was
@@ -63,12 +62,10 @@ void vmx_vcpu_dump(struct vmx_vcpu *v, vmx_line_fn line, void *ctx)
     for (unsigned i = 0; i < VMX_GPR_COUNT; i += 4) {
         size_t n = 0;
         for (unsigned j = i; j < i + 4; j++)
-            n += format_string(text + n, sizeof text - n, "  %-3s %016lx", names[j],
-                               vmx_gpr_read(v, j));
+            n += format_string(text + n, sizeof text - n, "  %-3s %016lx", names[j], vmx_gpr_read(v, j));
         line(ctx, text);
     }
-    format_string(text, sizeof text, "  cr2 %016lx  to be injected: %08x",
-                  vmx_guest_cr2(), v->armed.info);
+    format_string(text, sizeof text, "  cr2 %016lx  to be injected: %08x", vmx_guest_cr2(), v->armed.info);
     line(ctx, text);
     vmx_dump_fields(read_current, NULL, line, ctx);
 }

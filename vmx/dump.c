@@ -28,8 +28,7 @@ void vmx_dump_fields(vmcs_read_fn read, void *read_ctx, vmx_line_fn line, void *
 
             if (vmcs_field_type(field) != (enum vmcs_type)order[t] || !read(read_ctx, field, &value))
                 continue;
-            n += format_string(text + n, sizeof text - n, "  %-32s %16lx", vmcs_field_name(field),
-                               value);
+            n += format_string(text + n, sizeof text - n, "  %-32s %16lx", vmcs_field_name(field), value);
             if (++column == COLUMNS) {
                 line(line_ctx, text);
                 n = column = 0;

@@ -10,6 +10,11 @@
 #define LIMIT_FLAT     0xFFFFFFFFu
 #define LIMIT_REAL     0xFFFFu
 #define LIMIT_TSS      0x67u
+/* Linux, Documentation/x86/boot.rst, 64-bit boot protocol; multiboot leaves the selectors open. */
+#define LINUX_CODE     0x10
+#define LINUX_DATA     0x18
+#define FLAT32_CODE    0x08
+#define FLAT32_DATA    0x10
 #define RESET_SELECTOR 0xF000u
 #define RESET_BASE     0xFFFF0000u
 #define RESET_IP       0xFFF0u
@@ -32,14 +37,14 @@ void vmx_guest_init_long64(struct vmx_guest_init *init, u64 rip, u64 rsp, u64 cr
                                     .cr3 = cr3,
                                     .cr4 = CR4_PAE,
                                     .efer = EFER_LME | EFER_LMA | EFER_NXE};
-    flat(init, 0x10, AR_CODE64, 0x18);
+    flat(init, LINUX_CODE, AR_CODE64, LINUX_DATA);
 }
 
 void vmx_guest_init_protected32(struct vmx_guest_init *init, u64 rip, u64 rsp)
 {
     *init = (struct vmx_guest_init){
         .rip = rip, .rsp = rsp, .rflags = RFLAGS_FIXED1, .cr0 = CR0_PE | CR0_ET | CR0_NE};
-    flat(init, 0x08, AR_CODE32, 0x10);
+    flat(init, FLAT32_CODE, AR_CODE32, FLAT32_DATA);
 }
 
 void vmx_guest_init_real(struct vmx_guest_init *init, u16 selector, u16 ip)

@@ -280,6 +280,8 @@ static const struct corruption corruptions[] = {
     {LONG64, REMOVE, VMCS_GUEST_EFER, EFER_LME, NULL},
     {PROTECTED32, ADD, VMCS_GUEST_EFER, EFER_LME, NULL},
     {PROTECTED32, ADD, VMCS_GUEST_EFER, EFER_LMA, NULL},
+    {PROTECTED32, ADD, VMCS_GUEST_EFER, EFER_LMA | EFER_LME, NULL},
+    {LONG64, REMOVE, VMCS_GUEST_CR0, CR0_PG, "IA-32e mode without PG"},
     /* 26.3.1.2 segments */
     {LONG64, ADD, VMCS_GUEST_TR_SELECTOR, 4, NULL},
     {LONG64, TO, AR(LDTR), 0x82 | 1, NULL},
@@ -456,6 +458,73 @@ static void what_is_wrong_together(void **state)
     assert_int_equal(check(&v), 1);
 }
 
+static void turn_on(struct vmcs *v, enum vmcs_field field, u64 bits)
+{
+    set(v, field, get(v, field) | bits);
+}
+
+/* Rules of which one corruption alone breaks others too. */
+static void rules_that_need_company(void **state)
+{
+    struct vmcs v;
+
+    (void)state;
+    v = valid(LONG64);
+    turn_on(&v, VMCS_PRIMARY_CONTROLS, ON(PRIMARY_TPR_SHADOW));
+    turn_on(&v, VMCS_SECONDARY_CONTROLS, ON(SECONDARY_VIRTUALIZE_X2APIC));
+    assert_int_equal(check(&v), 0);
+    turn_on(&v, VMCS_SECONDARY_CONTROLS, ON(SECONDARY_VIRTUALIZE_APIC_ACCESSES));
+    assert_int_equal(check(&v), 1);
+    set(&v, VMCS_TPR_THRESHOLD, BIT(4));
+    assert_int_equal(check(&v), 2);
+
+    v = valid(LONG64);
+    turn_on(&v, VMCS_PIN_CONTROLS, ON(PIN_POSTED_INTERRUPTS));
+    turn_on(&v, VMCS_PRIMARY_CONTROLS, ON(PRIMARY_TPR_SHADOW));
+    turn_on(&v, VMCS_SECONDARY_CONTROLS, ON(SECONDARY_VIRTUAL_INTERRUPT_DELIVERY));
+    assert_int_equal(check(&v), 0);
+    set(&v, VMCS_POSTED_INTERRUPT_VECTOR, 256);
+    assert_int_equal(check(&v), 1);
+
+    v = valid(LONG64); /* halted, at level 0 and at level 3 */
+    set(&v, VMCS_GUEST_ACTIVITY, VMX_ACTIVITY_HLT);
+    set(&v, VMCS_GUEST_INTERRUPTIBILITY, VMX_BLOCKING_MOV_SS);
+    assert_int_equal(check(&v), 1);
+    set(&v, VMCS_GUEST_INTERRUPTIBILITY, 0);
+    turn_on(&v, VMCS_GUEST_CS_SELECTOR, 3);
+    turn_on(&v, VMCS_GUEST_SS_SELECTOR, 3);
+    turn_on(&v, AR(CS), VMX_AR_DPL_MASK);
+    turn_on(&v, AR(SS), VMX_AR_DPL_MASK);
+    assert_int_equal(check(&v), 1);
+    set(&v, VMCS_GUEST_ACTIVITY, VMX_ACTIVITY_ACTIVE);
+    assert_int_equal(check(&v), 0);
+
+    v = valid(LONG64);
+    turn_on(&v, VMCS_GUEST_RFLAGS, RFLAGS_IF);
+    set(&v, VMCS_GUEST_INTERRUPTIBILITY, VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS);
+    assert_int_equal(check(&v), 1);
+
+    v = valid(LONG64);
+    set(&v, VMCS_HOST_SS_SELECTOR, 0);
+    assert_int_equal(check(&v), 0);
+    set(&v, VMCS_EXIT_CONTROLS, get(&v, VMCS_EXIT_CONTROLS) & ~ON(EXIT_HOST_64));
+    assert_true(check(&v) > 1);
+    assert_non_null(strstr(said, "HOST_SS_SELECTOR"));
+}
+
+static void a_cpu_without_the_trap_flag_injects_none(void **state)
+{
+    struct vmx_caps without = caps;
+    struct vmx_check_env old = {&without, 40, 48};
+    struct vmcs v = valid(LONG64);
+
+    (void)state;
+    set(&v, VMCS_ENTRY_INTERRUPTION_INFO, vmx_event_make(VMX_EVENT_OTHER, 0).info);
+    assert_int_equal(vmx_entry_check(&old, read_field, &v, take_line, NULL), 0);
+    without.may_be_1[VMX_PRIMARY] &= ~vmx_control_mask(VMX_PRIMARY_MONITOR_TRAP_FLAG);
+    assert_int_equal(vmx_entry_check(&old, read_field, &v, take_line, NULL), 1);
+}
+
 /* Whatever is in the VMCS: nothing but words comes of it. */
 static void any_vmcs_can_be_checked(void **state)
 {
@@ -490,8 +559,12 @@ static void the_dump_has_every_field(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(valid_states_pass),        cmocka_unit_test(each_corruption_is_named),
-        cmocka_unit_test(what_is_wrong_together),   cmocka_unit_test(any_vmcs_can_be_checked),
+        cmocka_unit_test(valid_states_pass),
+        cmocka_unit_test(each_corruption_is_named),
+        cmocka_unit_test(what_is_wrong_together),
+        cmocka_unit_test(rules_that_need_company),
+        cmocka_unit_test(a_cpu_without_the_trap_flag_injects_none),
+        cmocka_unit_test(any_vmcs_can_be_checked),
         cmocka_unit_test(the_dump_has_every_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
