@@ -11,6 +11,12 @@
 
 extern const u8 image_start[], text_start[], text_end[], rodata_start[], data_start[], image_end[];
 
+/* Bytes between two of the symbols above. */
+static inline u64 image_bytes(const u8 *from, const u8 *to)
+{
+    return (u64)to - (u64)from;
+}
+
 /* An address of ours as an offset into build/patchbay.elf, for addr2line. */
 static inline u64 image_offset(u64 address)
 {

@@ -87,7 +87,9 @@ u64 traps_idt_base(void)
 /* The address to go on at after a fault at `rip`, or 0. */
 static u64 find_fixup(u64 rip)
 {
-    for (const struct cpu_fixup *f = fixups_start; f < fixups_end; f++)
+    u64 count = ((u64)fixups_end - (u64)fixups_start) / sizeof(struct cpu_fixup);
+
+    for (const struct cpu_fixup *f = fixups_start; count; f++, count--)
         if ((u64)&f->at + (u64)(s64)f->at == rip)
             return (u64)&f->to + (u64)(s64)f->to;
     return 0;

@@ -17,9 +17,9 @@ const char *tsc_calibrate(u16 pm_timer);
 struct cpuid_regs;
 u64 tsc_hz_from_cpuid(u32 max_leaf, const struct cpuid_regs *leaf15, const struct cpuid_regs *leaf16);
 
-/* Conversions without overflow for any hz up to 2^34; pure. */
-u64 tsc_ticks_to_ns(u64 ticks, u64 hz);
-u64 tsc_ns_to_ticks(u64 ns, u64 hz);
+/* Conversions without overflow for any rate up to 2^34 ticks per second; pure. */
+u64 tsc_ticks_to_ns(u64 ticks, u64 per_second);
+u64 tsc_ns_to_ticks(u64 ns, u64 per_second);
 
 /* Busy-waits; before calibration it assumes a fast TSC (5 GHz), so it waits at least as long. */
 void tsc_wait_us(u64 us);

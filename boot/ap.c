@@ -3,6 +3,7 @@
  */
 #include "arch/apic.h"
 #include "arch/cpu.h"
+#include "arch/image.h"
 #include "arch/log.h"
 #include "arch/percpu.h"
 #include "arch/string.h"
@@ -47,14 +48,14 @@ static no_return void ap_main(struct cpu *cpu)
 /* Writes a field of the copy of the start code. */
 static void fill_in(u64 page, const u8 *field, u64 value, size_t bytes)
 {
-    memcpy((u8 *)page + (field - ap_start), &value, bytes);
+    memcpy((u8 *)page + image_bytes(ap_start, field), &value, bytes);
 }
 
 static void write_start_page(u64 page)
 {
-    memcpy((void *)page, ap_start, (size_t)(ap_start_end - ap_start));
-    fill_in(page, ap_start_gdt_address, page + (u64)(ap_start_gdt - ap_start), sizeof(u32));
-    fill_in(page, ap_start_far_target, page + (u64)(ap_start_long_mode - ap_start), sizeof(u32));
+    memcpy((void *)page, ap_start, image_bytes(ap_start, ap_start_end));
+    fill_in(page, ap_start_gdt_address, page + image_bytes(ap_start, ap_start_gdt), sizeof(u32));
+    fill_in(page, ap_start_far_target, page + image_bytes(ap_start, ap_start_long_mode), sizeof(u32));
     fill_in(page, ap_start_cr3, host_map.root.v, sizeof(u64));
     fill_in(page, ap_start_cpus, (u64)starting, sizeof(u64));
     fill_in(page, ap_start_entry, (u64)ap_main, sizeof(u64));

@@ -108,7 +108,7 @@ enum err boot_prepare(struct boot *b)
         b->info.time_seconds = seconds_of(&time);
         b->info.time_tsc = tsc_read();
     }
-    boot_keep(b, (u64)image_start, (u64)(image_end - image_start));
+    boot_keep(b, (u64)image_start, image_bytes(image_start, image_end));
     b->map_buffer = boot_allocate(b, MAP_BUFFER_PAGES * PAGE_SIZE, 4 * GIB);
     return b->map_buffer ? ERR_OK : ERR_NO_MEMORY;
 }

@@ -63,10 +63,10 @@ enum err boot_build_map(struct boot *b)
 {
     const struct screen *screen = screen_get();
     const struct region own[] = {
-        {(u64)image_start, (u64)(text_start - image_start), HOSTMAP_RODATA},
-        {(u64)text_start, (u64)(text_end - text_start), HOSTMAP_TEXT},
-        {(u64)rodata_start, (u64)(data_start - rodata_start), HOSTMAP_RODATA},
-        {(u64)data_start, (u64)(image_end - data_start), HOSTMAP_DATA},
+        {(u64)image_start, image_bytes(image_start, text_start), HOSTMAP_RODATA},
+        {(u64)text_start, image_bytes(text_start, text_end), HOSTMAP_TEXT},
+        {(u64)rodata_start, image_bytes(rodata_start, data_start), HOSTMAP_RODATA},
+        {(u64)data_start, image_bytes(data_start, image_end), HOSTMAP_DATA},
         {screen->base, screen->base ? screen->size : 0, HOSTMAP_MMIO},
         {apic_mmio_base(), apic_mmio_base() ? PAGE_SIZE : 0, HOSTMAP_MMIO},
     };
@@ -146,7 +146,7 @@ enum err boot_take_memory(struct boot *b)
 {
     enum err e = add_ranges(&b->map.free_later);
 
-    b->info.own_bytes = (u64)(image_end - image_start) +
+    b->info.own_bytes = image_bytes(image_start, image_end) +
                         (host_map.table_pages + (u64)b->cpu_count * CPU_AREA_PAGES) * PAGE_SIZE;
     log_line("%llu MiB of memory, %llu MiB free", b->info.ram_bytes / MIB,
              host_frames.free_pages * PAGE_SIZE / MIB);

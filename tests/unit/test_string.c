@@ -17,7 +17,7 @@
 #define strcmp  our_strcmp
 #define strncmp our_strncmp
 #define strchr  our_strchr
-#include "arch/string.c"
+#include "arch/string.c" // NOLINT(bugprone-suspicious-include): the names are replaced above
 #undef memcpy
 #undef memmove
 #undef memset
