@@ -159,12 +159,13 @@ struct pb_message {
 #define PB_KIND_RETURNED 16u /* page: your page that came back */
 #define PB_KIND_REVOKED  17u /* page: where the page was that its owner took back */
 #define PB_KIND_STOPPED  18u /* that VM has stopped */
-#define PB_KIND_ROOM     19u /* its queue, full before, has room again */
+#define PB_KIND_ROOM     19u /* it has room again: see PB_FLAG_ROOM */
 
-#define PB_FLAG_NOTIFY 1u          /* send: make the receiver dequeue now, by an exit if it is running */
-#define PB_FLAG_ROOM   2u          /* send: if the queue is full, send PB_KIND_ROOM once there is room */
-#define PB_FLAG_VMM    0x0000FFFFu /* bits Patchbay defines; those not named above must be 0 */
-#define PB_FLAG_USER   0xFFFF0000u
+#define PB_FLAG_NOTIFY 1u /* send: make the receiver dequeue now, by an exit if it is running */
+#define PB_FLAG_ROOM \
+    2u /* send: if QUEUE_FULL or NO_LANDING, send PB_KIND_ROOM when it is worth trying again */
+#define PB_FLAG_VMM  0x0000FFFFu /* bits Patchbay defines; those not named above must be 0 */
+#define PB_FLAG_USER 0xFFFF0000u
 
 /* what a channel permits (configuration key "modes"; PB_CALL_FIND) */
 #define PB_MODE_MESSAGE  0x01u

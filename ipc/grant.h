@@ -1,17 +1,23 @@
 /*
- * grant.h - who has a page: the ownership state of each guest page, and what may happen to it (Q9). Pure.
+ * grant.h - who owns a page and who has it: a state machine per guest page of each VM (Q9). Pure.
  *
- *                 share-ro, -rw                     offer
- *   SHARED_OUT <---------------- OWNED     EMPTY ---------> OFFERED
- *        |                        | | |      ^                 |  share: SHARED_IN   lend: LENT_IN   donate:
- * OWNED
- *        +-- reclaimed, returned ->| | |      +-- returned, reclaimed, donated away --+
- *   LENT_OUT <-------------------- lend |
- *                                       +-- donate --> EMPTY
+ *   of the owner                                       of the other VM
+ *                                                        +-------+ offer    +---------+
+ *   +-------+ share-ro, share-rw +---------------+       | EMPTY |--------->| OFFERED |
+ *   | OWNED |------------------->| SHARED_RO/_RW |       +-------+          +---------+
+ *   |       |<-------------------|               |           ^               |  |
+ *   |       | taken back         +---------------+           | leaves        |  | lands
+ *   |       | lend               +---------------+       +-----------------+ |  |
+ *   |       |------------------->| LENT          |       | HELD_RO/_RW     |<+  |
+ *   |       |<-------------------|               |       | HELD_LENT       |    |
+ *   |       | taken back         +---------------+       +-----------------+    |
+ *   |       | donate             +-------+               +-------+              |
+ *   |       |------------------->| EMPTY |               | OWNED |<-------------+
+ *   +-------+                    +-------+               +-------+   lands (donated)
+ *   OWNED <-> PINNED: a page that the hypervisor writes to (inbox); it cannot be sent.
+ *   MOVING: some CPU is changing this page right now; anyone else gets PB_STATUS_PAGE_BUSY.
  *
- * A page that is being moved is BUSY: whoever takes a page through an operation first claims it
- * (compare-and-exchange of its state to BUSY), decides with grant_check(), and stores the new state, or the
- * old one if it cannot be done.
+ * A change is begun (checks, claims the page), then either committed or aborted; nobody waits for anybody.
  */
 #pragma once
 #include "arch/types.h"
@@ -19,50 +25,75 @@
 #include <stdatomic.h>
 
 enum grant_state {
-    GRANT_NONE, /* no place for a page: device memory, beyond the end */
+    GRANT_NONE, /* neither RAM nor a place for it */
     GRANT_OWNED,
-    GRANT_EMPTY,      /* a place for a page, without one */
-    GRANT_OFFERED,    /* the same, waiting for one */
-    GRANT_SHARED_OUT, /* own page that another VM can read, or read and write */
-    GRANT_LENT_OUT,   /* own page that another VM has */
-    GRANT_SHARED_IN,  /* another VM's page */
-    GRANT_LENT_IN,
-    GRANT_BUSY, /* being moved */
+    GRANT_PINNED,
+    GRANT_EMPTY,
+    GRANT_OFFERED,
+    GRANT_SHARED_RO,
+    GRANT_SHARED_RW,
+    GRANT_LENT,
+    GRANT_HELD_RO,
+    GRANT_HELD_RW,
+    GRANT_HELD_LENT,
+    GRANT_MOVING,
     GRANT_STATES
 };
 
-enum grant_op {
-    GRANT_OP_SHARE, /* read-only or read-write */
-    GRANT_OP_LEND,
-    GRANT_OP_DONATE,
-    GRANT_OP_OFFER,
-    GRANT_OP_TAKE_SHARED, /* the receiving side of the first three */
-    GRANT_OP_TAKE_LENT,
-    GRANT_OP_TAKE_DONATED,
-    GRANT_OP_RECLAIM,   /* owner's side of a return, forced or not */
-    GRANT_OP_GIVE_BACK, /* the other side of it */
-    GRANT_OPS
+enum grant_event {
+    GRANT_NOTHING, /* always refused */
+    /* of the owner */
+    GRANT_SHARE_RO,
+    GRANT_SHARE_RW,
+    GRANT_LEND,
+    GRANT_DONATE,
+    GRANT_TAKE_BACK, /* reclaimed, returned, or the holder has died */
+    GRANT_PIN,
+    GRANT_UNPIN,
+    /* of the place where a page arrives */
+    GRANT_OFFER,
+    GRANT_LAND_RO,
+    GRANT_LAND_RW,
+    GRANT_LAND_LENT,
+    GRANT_LAND_DONATED,
+    GRANT_LEAVE, /* the holder's page goes back to its owner */
+    GRANT_EVENTS
 };
 
-/* May op happen to a page in this state? PB_STATUS_OK and the state after it, or the status that says why not
- * (*next is then the state as it was). state is not BUSY. */
-u32 must_check grant_check(enum grant_state state, enum grant_op op, enum grant_state *next);
-
-/* The state of each page of a VM. Writers and readers: any CPU that moves pages of this VM. */
-struct grant_table {
-    _Atomic u8 *state; /* enum grant_state, count of them */
-    u64 count;
+/* A page: its state and, when it is shared, lent or held, which page of which VM is the other end. */
+struct grant {
+    enum grant_state state;
+    u32 peer;
+    u64 peer_gfn;
 };
 
-void grant_table_init(struct grant_table *t, void *zeroed, u64 count);
-void grant_table_set(struct grant_table *t, u64 first, u64 pages, enum grant_state state);
+/* The table of the state machine: the state after, or PB_STATUS_* why not (then *after is unchanged). */
+u32 must_check grant_next(enum grant_state now, enum grant_event event, enum grant_state *after);
 
 /*
- * Claims page `gfn` for op. OK: it is BUSY now, *before and *after are the states to end with (grant_end()).
- * Any other status: nothing has changed.
+ * All pages of one VM: one atomic word each.
+ *   63                16 15      8 7       0
+ *  | peer's gfn         | peer VM |  state  |
+ * Writers: any CPU, by compare-exchange to MOVING (acquire), then a store by that CPU alone (release).
+ * Readers: any CPU.
  */
-u32 must_check grant_begin(struct grant_table *t, u64 gfn, enum grant_op op, enum grant_state *before,
-                           enum grant_state *after);
-/* Ends what grant_begin() began; release: what was done to the page before is visible to who claims it next.
- */
-void grant_end(struct grant_table *t, u64 gfn, enum grant_state state);
+struct grants {
+    _Atomic u64 *word;
+    u64 count; /* gfns 0 .. count-1; all others are GRANT_NONE */
+};
+
+static inline u64 grants_size(u64 count)
+{
+    return count * sizeof(u64);
+}
+void grants_init(struct grants *g, void *memory, u64 count); /* all GRANT_NONE */
+/* Before the VM runs. */
+void grants_set(struct grants *g, u64 gfn, enum grant_state state);
+struct grant grants_get(const struct grants *g, u64 gfn);
+
+/* Claims the page for this event. PB_STATUS_OK: *was is what it was, and commit or abort must follow. */
+u32 must_check grant_begin(struct grants *g, u64 gfn, enum grant_event event, struct grant *was);
+void grant_abort(struct grants *g, u64 gfn, const struct grant *was);
+/* The state that the event leads to from was; peer and its gfn as they are to be remembered (0: none). */
+void grant_commit(struct grants *g, u64 gfn, enum grant_event event, const struct grant *was, u32 peer,
+                  u64 peer_gfn);

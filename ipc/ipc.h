@@ -131,6 +131,10 @@ bool ipc_inbox_ready(const struct ipc_inbox *in);
 /* Moves messages from the queue into the inbox while both allow; returns how many. */
 u32 ipc_inbox_fill(struct ipc *ipc, u32 vm, struct ipc_inbox *in);
 
+/* Tells the VMs that were refused by vm and asked for it that they may try again; called after room was made.
+ */
+void ipc_tell_room(struct ipc *ipc, u32 vm);
+
 /* ---- page.c ---- */
 
 /* PB_CALL_OFFER: pages [gfn, gfn + count); *accepted from the first on. */

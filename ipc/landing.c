@@ -14,7 +14,7 @@ static bool claim(struct landing *l, _Atomic u64 *end, u64 offset, u64 *at)
 {
     *at = atomic_load_explicit(end, memory_order_relaxed);
     for (;;) {
-        u64 turn = atomic_load_explicit(&l->cell[*at % LANDING_SLOTS].turn, memory_order_acquire);
+        u64 turn = atomic_load_explicit(&l->cell[*at % LANDING_SLOTS].turn, memory_order_seq_cst);
 
         if ((s64)(turn - (*at + offset)) < 0)
             return false;
@@ -33,7 +33,7 @@ bool landing_put(struct landing *l, u64 gfn)
     if (!claim(l, &l->tail, 0, &at))
         return false;
     l->cell[at % LANDING_SLOTS].gfn = gfn;
-    atomic_store_explicit(&l->cell[at % LANDING_SLOTS].turn, at + 1, memory_order_release);
+    atomic_store_explicit(&l->cell[at % LANDING_SLOTS].turn, at + 1, memory_order_seq_cst);
     return true;
 }
 

@@ -1,67 +1,63 @@
-/* queue.c - see queue.h. */
+/* queue.c - see queue.h, which has the orders. */
 #include "ipc/queue.h"
+#include "arch/string.h"
 
-void queue_init(struct msg_queue *q)
+struct msg_queue *msg_queue_init(void *page)
 {
-    atomic_init(&q->head, 0);
-    q->tail = 0;
-    q->staged_count = 0;
-    for (u64 i = 0; i < QUEUE_CAPACITY; i++)
-        atomic_init(&q->turn[i], i);
+    struct msg_queue *q = page;
+
+    memset(q, 0, sizeof(*q));
+    atomic_init(&q->credits, MSG_QUEUE_DEPTH);
+    return q;
 }
 
-u64 queue_claim(struct msg_queue *q)
+bool msg_queue_reserve(struct msg_queue *q)
 {
-    u64 position = atomic_load_explicit(&q->head, memory_order_relaxed);
+    u32 have = atomic_load_explicit(&q->credits, memory_order_seq_cst);
 
-    for (;;) {
-        u64 turn = atomic_load_explicit(&q->turn[position % QUEUE_CAPACITY], memory_order_acquire);
-        if (turn == position) {
-            if (atomic_compare_exchange_weak_explicit(&q->head, &position, position + 1, memory_order_relaxed,
-                                                      memory_order_relaxed))
-                return position;
-        } else if (turn < position) {
-            return QUEUE_FULL; /* still holds the message of a lap ago */
-        } else {
-            position = atomic_load_explicit(&q->head, memory_order_relaxed);
-        }
-    }
+    while (have)
+        if (atomic_compare_exchange_weak_explicit(&q->credits, &have, have - 1, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
 }
 
-void queue_fill(struct msg_queue *q, u64 position, const struct pb_message *m)
+void msg_queue_unreserve(struct msg_queue *q)
 {
-    q->cell[position % QUEUE_CAPACITY] = *m;
-    atomic_store_explicit(&q->turn[position % QUEUE_CAPACITY], position + 1, memory_order_release);
+    atomic_fetch_add_explicit(&q->credits, 1, memory_order_seq_cst); /* as in msg_queue_take() */
 }
 
-bool queue_take(struct msg_queue *q, struct pb_message *m)
+void msg_queue_put(struct msg_queue *q, const struct pb_message *m)
 {
-    u64 position = q->tail;
+    u64 at = atomic_fetch_add_explicit(&q->tail, 1, memory_order_acq_rel);
 
-    if (!queue_ready(q))
+    q->cell[at % MSG_QUEUE_DEPTH] = *m;
+    atomic_store_explicit(&q->turn[at % MSG_QUEUE_DEPTH], (u32)at + 1, memory_order_release);
+}
+
+bool msg_queue_take(struct msg_queue *q, struct pb_message *to)
+{
+    if (!msg_queue_ready(q))
         return false;
-    *m = q->cell[position % QUEUE_CAPACITY];
-    q->tail = position + 1;
-    atomic_store_explicit(&q->turn[position % QUEUE_CAPACITY], position + QUEUE_CAPACITY, memory_order_release);
+    *to = q->cell[q->head % MSG_QUEUE_DEPTH];
+    q->head++;
+    /* seq_cst: ipc_receive() looks for senders that wait for room after this. */
+    atomic_fetch_add_explicit(&q->credits, 1, memory_order_seq_cst);
     return true;
 }
 
-bool queue_stage(struct msg_queue *q, const struct pb_message *m)
+bool msg_queue_stage(struct msg_queue *q, const struct pb_message *m)
 {
-    if (q->staged_count == QUEUE_STAGED)
+    if (q->staged_count == MSG_QUEUE_STAGED)
         return false;
-    q->staged[q->staged_count++] = *m;
+    q->staged[(q->staged_first + q->staged_count++) % MSG_QUEUE_STAGED] = *m;
     return true;
 }
 
-struct pb_message *queue_staged(struct msg_queue *q)
+void msg_queue_unstage(struct msg_queue *q)
 {
-    return q->staged_count ? &q->staged[0] : NULL;
-}
-
-void queue_unstage(struct msg_queue *q)
-{
+    if (!q->staged_count)
+        return;
+    q->staged_first = (q->staged_first + 1) % MSG_QUEUE_STAGED;
     q->staged_count--;
-    for (u32 i = 0; i < q->staged_count; i++)
-        q->staged[i] = q->staged[i + 1];
 }

@@ -1,64 +1,72 @@
 /*
- * queue.h - the message queue of one VMCS (Q1): the page behind the VMCS region in struct vmcs_block. Pure.
+ * queue.h - the message queue of one VMCS (Q1, Q3, Q10). It fills the page after the VMCS region. Pure.
  *
- *   +--------------------+------------------------------------------------------------+
- *   | staged (outgoing)  |  in: messages for this VMCS, from any CPU                   |
- *   +--------------------+------------------------------------------------------------+
+ *     sender's CPU                                                     receiver's CPU
+ *   VMCALL -> staged[] of the sender's VMCS -- checks, page moves --> cell[] of the receiver's VMCS -> guest
+ *             (private to that CPU)                                   (bounded, many producers, one consumer)
  *
- * A sender's message is first placed into its own VMCS's queue (staged), and moved from there into the
- * receiver's at the same exit (Q3). `in` has many producers (the CPUs that run senders) and one consumer (the
- * CPU that runs the VMCS's vCPU): a ring of cells, each with a turn number that says whose turn the cell is.
+ * The incoming half is a ring. A producer first takes a credit (there are as many as cells), so that once the
+ * page has moved nothing can fail any more; then a position, which decides the order; then it fills the cell
+ * and publishes it by the cell's `turn`. Two messages of one sender are in the order in which it sent them.
  *
- *   turn == position             free for the producer that claims `position`
- *   turn == position + 1         filled; the consumer may read it
- *   turn == position + CAPACITY  free again, one lap later
- *
- * A producer claims a position by compare-and-exchange of `head` and then owns the cell until it fills it:
- * between the two it does what can no longer fail (moving a page), so a message is never lost for want of
- * room (Q10). Messages of one sender come out in the order in which they were claimed. Positions are 64 bits
- * and never wrap.
+ * Orders. A producer may fill a cell because the consumer has read what was there a round ago: the consumer
+ * gives the credit back with release, producers take credits with acquire, and `tail` is taken with acq_rel,
+ * so that whoever takes a position knows all credits taken for earlier positions. turn[]: release by the
+ * producer, acquire by the consumer. Between taking a position and publishing it a producer executes a few
+ * dozen instructions with interrupts off; the consumer then sees the queue as ending there for that moment.
+ * All interleavings: tests/model/model_queue.c; real threads: tests/tsan/tsan_queue.c.
  */
 #pragma once
 #include "arch/types.h"
 #include "ipc/abi.h"
 #include <stdatomic.h>
 
-#define QUEUE_CAPACITY 48u
-#define QUEUE_STAGED   4u
+#define MSG_QUEUE_DEPTH  48u
+#define MSG_QUEUE_STAGED 8u
 
 struct msg_queue {
-    aligned_to(
-        64) _Atomic u64 head; /* next position to claim; writers: producers (CAS, relaxed: the turns order) */
-    aligned_to(64) u64 tail;  /* next position to read; consumer only */
-    u32 staged_count;         /* owner only */
-    aligned_to(64) _Atomic u64
-        turn[QUEUE_CAPACITY]; /* producer: release after the cell; consumer: release after reading */
-    aligned_to(64) struct pb_message cell[QUEUE_CAPACITY];
-    struct pb_message staged[QUEUE_STAGED]; /* owner only */
+    /* Shared. Writers: producers (take), the consumer (credits only: gives back). */
+    _Atomic u32 credits;
+    u32 pad0;
+    _Atomic u64 tail; /* next position; writers: producers */
+    u8 pad1[48];
+    /* The consumer's own, and the staged half: both belong to the CPU that runs this vCPU. */
+    u64 head;
+    u32 staged_first, staged_count;
+    u8 pad2[48];
+    _Atomic u32 turn[MSG_QUEUE_DEPTH]; /* position + 1 of the message in the cell; writers: producers */
+    struct pb_message cell[MSG_QUEUE_DEPTH];
+    struct pb_message staged[MSG_QUEUE_STAGED];
+    u8 pad3[192];
 };
-_Static_assert(sizeof(struct msg_queue) <= PAGE_SIZE, "the page behind the VMCS region");
+_Static_assert(sizeof(struct msg_queue) == PAGE_SIZE, "fills the page after the VMCS");
+_Static_assert(offsetof(struct msg_queue, head) == 64, "the two sides have cache lines of their own");
+_Static_assert(offsetof(struct msg_queue, cell) % 64 == 0, "a message is one cache line");
 
-#define QUEUE_FULL (~0ull)
+/* page: the PAGE_SIZE bytes, in any state. */
+struct msg_queue *msg_queue_init(void *page);
 
-void queue_init(struct msg_queue *q);
+/* Producer, any CPU: room for one message is mine. False: full. */
+bool must_check msg_queue_reserve(struct msg_queue *q);
+/* Producer: gives back room that it does not use. */
+void msg_queue_unreserve(struct msg_queue *q);
+/* Producer that has reserved room: enqueues; cannot fail. */
+void msg_queue_put(struct msg_queue *q, const struct pb_message *m);
 
-/* Producer, any CPU: claims a cell; QUEUE_FULL when there is none. Whoever claims must fill. */
-u64 must_check queue_claim(struct msg_queue *q);
-void queue_fill(struct msg_queue *q, u64 position, const struct pb_message *m);
-
-/* Consumer: is there a message? One load when there is none. */
-static inline bool queue_ready(const struct msg_queue *q)
+/* Consumer: is there a message? */
+static inline bool msg_queue_ready(const struct msg_queue *q)
 {
-    u64 turn =
-        atomic_load_explicit(&((struct msg_queue *)q)->turn[q->tail % QUEUE_CAPACITY], memory_order_acquire);
-
-    return turn == q->tail + 1;
+    return atomic_load_explicit(&q->turn[q->head % MSG_QUEUE_DEPTH], memory_order_acquire) ==
+           (u32)q->head + 1;
 }
-/* Consumer: takes the oldest message; false: none. */
-bool must_check queue_take(struct msg_queue *q, struct pb_message *m);
+/* Consumer: the oldest message, removed. False: there is none. */
+bool must_check msg_queue_take(struct msg_queue *q, struct pb_message *to);
 
-/* Owner: a message on its way out. False: QUEUE_STAGED are there already. */
-bool must_check queue_stage(struct msg_queue *q, const struct pb_message *m);
-/* Owner: the oldest staged message, NULL if there is none; and: it has been dealt with. */
-struct pb_message *queue_staged(struct msg_queue *q);
-void queue_unstage(struct msg_queue *q);
+/* The own CPU: puts a message of the guest into its VMCS's queue; false: no room. */
+bool must_check msg_queue_stage(struct msg_queue *q, const struct pb_message *m);
+/* The oldest staged message, which stays until unstaged; NULL: none. */
+static inline const struct pb_message *msg_queue_staged(const struct msg_queue *q)
+{
+    return q->staged_count ? &q->staged[q->staged_first] : NULL;
+}
+void msg_queue_unstage(struct msg_queue *q);
