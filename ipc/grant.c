@@ -67,9 +67,9 @@ static struct grant unpack(u64 word)
                           word >> GFN_SHIFT};
 }
 
-void grants_set(struct grants *g, u64 gfn, enum grant_state state)
+void grants_set(struct grants *g, u64 gfn, u64 pages, enum grant_state state)
 {
-    if (gfn < g->count)
+    for (; pages && gfn < g->count; gfn++, pages--)
         atomic_store_explicit(&g->word[gfn], pack(state, 0, 0), memory_order_relaxed);
 }
 

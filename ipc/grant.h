@@ -87,8 +87,8 @@ static inline u64 grants_size(u64 count)
     return count * sizeof(u64);
 }
 void grants_init(struct grants *g, void *memory, u64 count); /* all GRANT_NONE */
-/* Before the VM runs. */
-void grants_set(struct grants *g, u64 gfn, enum grant_state state);
+/* The pages [gfn, gfn + pages), before the VM runs. */
+void grants_set(struct grants *g, u64 gfn, u64 pages, enum grant_state state);
 struct grant grants_get(const struct grants *g, u64 gfn);
 
 /* Claims the page for this event. PB_STATUS_OK: *was is what it was, and commit or abort must follow. */
