@@ -93,102 +93,83 @@ static bool permitted(const struct paging_state *ps, u32 access, u32 rights)
     return !(access & GWALK_WRITE) || (rights & GWALK_RIGHT_W) || !(ps->cr0 & CR0_WP);
 }
 
-/* Host pointers of the entries used, to set A and D in: NULL where the table is not the VM's own RAM. */
-struct places {
-    void *at[GWALK_LEVELS + 1];
-};
-
 /* Sets bits in one entry unless it has them. False: the entry is not what the walk read any more. */
-static bool set_bits_8(_Atomic u64 *at, u64 *entry, u64 bits)
+static bool set_bits(const struct p2m *p2m, struct gwalk *out, u8 level, u64 bits)
 {
-    u64 expected = *entry;
+    u64 seen = out->entry[level], expected = seen;
+    u32 size = out->mode == GWALK_32BIT ? sizeof(u32) : sizeof(u64);
 
-    if ((expected & bits) == bits)
+    if ((seen & bits) == bits)
         return true;
-    if (!atomic_compare_exchange_strong(at, &expected, expected | bits))
-        return false;
-    *entry |= bits;
-    return true;
-}
-
-static bool set_bits_4(_Atomic u32 *at, u64 *entry, u32 bits)
-{
-    u32 expected = (u32)*entry;
-
-    if ((expected & bits) == bits)
-        return true;
-    if (!atomic_compare_exchange_strong(at, &expected, expected | bits))
-        return false;
-    *entry |= bits;
+    out->entry[level] |= bits;
+    if (guest_mem_cmpxchg(p2m, out->entry_gpa[level], size, &expected, seen | bits) == ERR_OK)
+        return expected == seen;
+    out->no_ad |= (u8)BIT(level); /* read-only, as a table in ROM would be: counts as set */
     return true;
 }
 
 /* SDM Vol 3A 4.8. */
-static bool set_accessed_dirty(struct gwalk *out, const struct places *p, u32 access)
+static bool set_accessed_dirty(const struct p2m *p2m, struct gwalk *out, u32 access)
 {
-    for (u8 level = out->top; level >= out->level; level--) {
-        u64 bits = PTE_A | (level == out->level && (access & GWALK_WRITE) ? PTE_D : 0);
-        if (!p->at[level]) {
-            out->entry[level] |= bits;
-            out->no_ad |= (u8)BIT(level);
-            continue;
-        }
-        if (out->mode == GWALK_32BIT ? !set_bits_4(p->at[level], &out->entry[level], (u32)bits)
-                                     : !set_bits_8(p->at[level], &out->entry[level], bits))
+    u64 all = PTE_A | PTE_D;
+
+    for (u8 level = out->top; level >= out->level; level--)
+        all &= out->entry[level] | PTE_D;
+    if (likely(all & PTE_A) && (!(access & GWALK_WRITE) || (out->entry[out->level] & PTE_D)))
+        return true;
+    for (u8 level = out->top; level >= out->level; level--)
+        if (!set_bits(p2m, out, level, PTE_A | (level == out->level && (access & GWALK_WRITE) ? PTE_D : 0)))
             return false;
-    }
     return true;
 }
 
-/* Where the entry is and what it holds; 0 (not present) if the table is not in RAM. */
-static inline const void *entry_place(const struct p2m *p2m, u64 table, u64 offset, u8 level,
-                                      struct gwalk *out, struct places *p)
+/* Where the entry is; NULL if the table is not in RAM. */
+static inline const void *entry_place(const struct p2m *p2m, u64 at)
 {
-    u64 map = p2m_get(p2m, table >> PAGE_SHIFT);
-    u8 *at = (u8 *)hpa_to_ptr(p2m_entry_hpa(map)) + offset;
+    u64 map = p2m_get(p2m, at >> PAGE_SHIFT);
 
-    out->entry_gpa[level] = GPA(table | offset);
-    out->level = level;
-    if (unlikely(!p2m_entry_is_ram(map))) {
-        p->at[level] = NULL;
-        return NULL;
-    }
-    p->at[level] = likely(p2m_entry_type(map) == P2M_RAM_RW) ? at : NULL;
-    return at;
+    return likely(p2m_entry_is_ram(map)) ? (u8 *)hpa_to_ptr(p2m_entry_hpa(map)) + (at & PAGE_MASK) : NULL;
 }
 
 /* The levels of PAE and 4-level paging from table downwards. */
-static bool walk_8(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access, u64 table,
-                   struct gwalk *out, struct places *p)
+static inline bool walk_8(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access,
+                          u64 table, struct gwalk *out)
 {
-    bool nxe = ps->efer & EFER_NXE;
-    u64 reserved = gwalk_reserved_bits(out->mode, nxe, ps->maxphyaddr, 1, false);
-    u32 rights = GWALK_RIGHT_W | GWALK_RIGHT_U | GWALK_RIGHT_X;
+    u64 reserved = gwalk_reserved_bits(out->mode, ps->efer & EFER_NXE, ps->maxphyaddr, 1, false);
+    u64 all = ~0ull, any = 0, offset_mask, e;
+    u8 level = out->top;
+    u32 shift = SHIFT_OF(level);
 
-    for (u8 level = out->top;; level--) {
-        u8 shift = SHIFT_OF(level);
-        u64 index = gva >> shift & (BIT(ENTRY_BITS) - 1);
-        const _Atomic u64 *at = entry_place(p2m, table, index * sizeof(u64), level, out, p);
-        u64 e = likely(at != NULL) ? atomic_load_explicit(at, memory_order_seq_cst) : 0;
-        bool leaf = level == 1 || (e & PTE_PS);
-
+    for (;;) {
+        u64 gpa = table | (gva >> shift & (BIT(ENTRY_BITS) - 1)) * sizeof(u64);
+        const _Atomic u64 *at = entry_place(p2m, gpa);
+        e = likely(at != NULL) ? atomic_load_explicit(at, memory_order_seq_cst) : 0;
+        out->entry_gpa[level].v = gpa;
         out->entry[level] = e;
-        if (!(e & PTE_P))
-            return fault(ps, access, 0, out);
-        if (unlikely(e & reserved) ||
-            (leaf && level > 1 && (e & gwalk_reserved_bits(out->mode, nxe, ps->maxphyaddr, level, true))))
-            return fault(ps, access, PF_P | PF_RSVD, out);
-        rights &= (e & PTE_W ? GWALK_RIGHT_W : 0) | (e & PTE_U ? GWALK_RIGHT_U : 0) |
-                  (e & PTE_NX ? 0 : GWALK_RIGHT_X) | 0u;
-        if (leaf) {
-            u64 offset_mask = BIT(shift) - 1;
-            out->shift = shift;
-            out->rights = (u8)rights;
-            out->gpa = GPA((e & PTE_ADDR_MASK & ~offset_mask) | (gva & offset_mask));
-            return true;
+        if (unlikely(!(e & PTE_P) || (e & reserved)))
+            goto bad;
+        all &= e;
+        any |= e;
+        if (level == 1)
+            break;
+        if (unlikely(e & PTE_PS)) {
+            if (level == 4 || (e & gwalk_reserved_bits(out->mode, true, ps->maxphyaddr, level, true)))
+                goto bad;
+            break;
         }
         table = e & PTE_ADDR_MASK;
+        level--;
+        shift -= ENTRY_BITS;
     }
+    offset_mask = BIT(shift) - 1;
+    out->level = level;
+    out->shift = (u8)shift;
+    out->rights = (u8)((all & (PTE_W | PTE_U)) >> 1 | (any & PTE_NX ? 0 : GWALK_RIGHT_X));
+    out->gpa.v = (e & PTE_ADDR_MASK & ~offset_mask) | (gva & offset_mask);
+    return true;
+bad:
+    out->level = level;
+    return fault(ps, access, e & PTE_P ? PF_P | PF_RSVD : 0, out);
 }
 
 static u32 rights_of_4(u32 e)
@@ -196,19 +177,23 @@ static u32 rights_of_4(u32 e)
     return (e & PTE_W ? GWALK_RIGHT_W : 0) | (e & PTE_U ? GWALK_RIGHT_U : 0) | GWALK_RIGHT_X;
 }
 
-static u32 load_4(const _Atomic u32 *at)
+static u32 load_4(const struct p2m *p2m, u64 gpa, u8 level, struct gwalk *out)
 {
+    const _Atomic u32 *at = entry_place(p2m, gpa);
+
+    out->entry_gpa[level] = GPA(gpa);
+    out->level = level;
     return at ? atomic_load_explicit(at, memory_order_seq_cst) : 0;
 }
 
 static bool walk_4(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access,
-                   struct gwalk *out, struct places *p)
+                   struct gwalk *out)
 {
     u64 mask = BIT(ENTRY_BITS_32) - 1;
     u64 index = gva >> SHIFT_4M & mask;
     u32 pde, pte;
 
-    pde = load_4(entry_place(p2m, (u32)ps->cr3 & PTE_ADDR_MASK, index * sizeof(u32), 2, out, p));
+    pde = load_4(p2m, ((u32)ps->cr3 & PTE_ADDR_MASK) | index * sizeof(u32), 2, out);
     out->entry[2] = pde;
     if (!(pde & PTE_P))
         return fault(ps, access, 0, out);
@@ -221,7 +206,7 @@ static bool walk_4(const struct p2m *p2m, const struct paging_state *ps, u64 gva
         return true;
     }
     index = gva >> PAGE_SHIFT & mask;
-    pte = load_4(entry_place(p2m, pde & PTE_ADDR_MASK, index * sizeof(u32), 1, out, p));
+    pte = load_4(p2m, (pde & PTE_ADDR_MASK) | index * sizeof(u32), 1, out);
     out->entry[1] = pte;
     if (!(pte & PTE_P))
         return fault(ps, access, 0, out);
@@ -231,34 +216,33 @@ static bool walk_4(const struct p2m *p2m, const struct paging_state *ps, u64 gva
     return true;
 }
 
-static bool walk(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access, struct gwalk *out,
-                 struct places *p)
+static inline bool walk(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access,
+                        struct gwalk *out)
 {
     u64 pdpte;
 
-    switch (out->mode) {
-    case GWALK_LONG: out->top = 4; return walk_8(p2m, ps, gva, access, ps->cr3 & CR3_ADDR_MASK, out, p);
-    case GWALK_32BIT: out->top = 2; return walk_4(p2m, ps, (u32)gva, access, out, p);
-    default: break;
+    if (likely(out->mode == GWALK_LONG)) {
+        out->top = 4;
+        return walk_8(p2m, ps, gva, access, ps->cr3 & CR3_ADDR_MASK, out);
     }
     out->top = 2;
+    if (out->mode == GWALK_32BIT)
+        return walk_4(p2m, ps, (u32)gva, access, out);
     pdpte = ps->pdpte[gva >> SHIFT_1G & 3];
     if (!(pdpte & PTE_P)) {
         out->level = 3;
         return fault(ps, access, 0, out);
     }
-    return walk_8(p2m, ps, (u32)gva, access, pdpte & PTE_ADDR_MASK, out, p);
+    return walk_8(p2m, ps, (u32)gva, access, pdpte & PTE_ADDR_MASK, out);
 }
 
 bool gwalk(const struct p2m *p2m, const struct paging_state *ps, gva_t gva, u32 access, struct gwalk *out)
 {
-    struct places p;
-
     out->mode = (u8)gwalk_mode_of(ps);
     out->no_ad = 0;
     out->fault = false;
     out->error = 0;
-    if (out->mode == GWALK_UNPAGED) {
+    if (unlikely(out->mode == GWALK_UNPAGED)) {
         out->gpa = GPA((u32)gva.v);
         out->rights = GWALK_RIGHT_W | GWALK_RIGHT_U | GWALK_RIGHT_X;
         out->top = out->level = 0;
@@ -266,11 +250,11 @@ bool gwalk(const struct p2m *p2m, const struct paging_state *ps, gva_t gva, u32 
         return true;
     }
     for (u32 tries = 0;; tries++) {
-        if (!walk(p2m, ps, gva.v, access, out, &p))
+        if (!walk(p2m, ps, gva.v, access, out))
             return false;
-        if (!permitted(ps, access, out->rights))
+        if (unlikely(!permitted(ps, access, out->rights)))
             return fault(ps, access, PF_P, out);
-        if (!(access & GWALK_SET_AD) || set_accessed_dirty(out, &p, access) || tries == GWALK_RETRIES)
+        if (!(access & GWALK_SET_AD) || set_accessed_dirty(p2m, out, access) || tries == GWALK_RETRIES)
             return true;
     }
 }

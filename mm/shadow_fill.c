@@ -22,23 +22,62 @@ struct fill {
     bool wp0_write; /* a supervisor write that only CR0.WP=0 permits */
 };
 
+/* What the link at one level of the walk must be: the child's key and the rights. */
+struct link {
+    u64 key, rights;
+};
+
+static inline struct link link_wanted(const struct shadow *sh, const struct fill *f, u32 no, u32 level)
+{
+    u64 key = sh->page[no].key;
+    u64 primary = f->walk.entry[level];
+    u32 slot = slot_of(f->gva, level);
+    bool final = level == f->walk.level;
+
+    /* The common case: an 8-byte entry that leads to a table, CR0.WP=1. */
+    if (likely(!final && !(key & KEY_WP0) && key_mode(key) > GWALK_32BIT))
+        return (struct link){(primary & PTE_ADDR_MASK) << (KEY_GFN_SHIFT - PAGE_SHIFT) |
+                                 ((key & KEY_ROLE_MASK) | (level - 1)),
+                             primary & (PTE_P | PTE_W | PTE_U | PTE_NX)};
+    if (key_direct(key))
+        return (struct link){shadow_child_key(key, slot, 0), PTE_P | PTE_W | PTE_U};
+    return (struct link){shadow_child_key(key, slot, primary),
+                         shadow_rights(key, primary, final, final && f->wp0_write)};
+}
+
+/* Is the link as wanted already? */
+static inline bool link_good(const struct shadow *sh, u64 entry, struct link wanted)
+{
+    return entry && sh->page[link_page(sh, entry)].key == wanted.key &&
+           !((entry ^ wanted.rights) & (PTE_W | PTE_U | PTE_NX));
+}
+
+/* A loose page remembers which primary its entry was made from. */
+static void note_snapshot(struct shadow *sh, u32 no, u32 slot, u64 primary)
+{
+    u32 frame = sh->page[no].snapshot;
+
+    if (unlikely(frame))
+        ((u64 *)(sh->frames + (u64)(frame - 1) * PAGE_SIZE))[slot] = primary;
+}
+
 /* Points a link at the child with that key, making the child if need be. Returns its page number + 1; 0 = out
  * of frames. */
-static u32 link_child(struct shadow *sh, u64 *pae, u32 no, u32 slot, u64 key, u64 rights)
+static u32 link_child(struct shadow *sh, u64 *pae, u32 no, u32 slot, struct link wanted)
 {
     u64 old = pae ? *pae : entry_get(sh, no, slot);
     u32 child = 0;
     u64 new;
 
-    if (old && sh->page[link_page(sh, old)].key == key)
+    if (old && sh->page[link_page(sh, old)].key == wanted.key)
         child = link_page(sh, old) + 1;
     if (!child)
-        child = shadow_page_find(sh, key);
+        child = shadow_page_find(sh, wanted.key);
     if (!child)
-        child = shadow_page_make(sh, key);
+        child = shadow_page_make(sh, wanted.key);
     if (unlikely(!child))
         return 0;
-    new = page_hpa(sh, child - 1) | rights;
+    new = page_hpa(sh, child - 1) | wanted.rights;
     if ((old & ~PTE_A) != new) {
         sh->page[child - 1].flags = (u8)((sh->page[child - 1].flags & ~PAGE_ORPHAN) | PAGE_REFERENCED);
         if (pae) {
@@ -81,8 +120,7 @@ static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
         u64 primary = f->walk.entry[1];
         u64 rights = shadow_rights(key, primary, true, f->wp0_write) | (primary & PTE_G);
         entry = shadow_leaf(sh, (primary & PTE_ADDR_MASK) >> PAGE_SHIFT, rights);
-        if (sh->page[no].snapshot)
-            ((u64 *)(sh->frames + (u64)(sh->page[no].snapshot - 1) * PAGE_SIZE))[slot] = primary;
+        note_snapshot(sh, no, slot, primary);
     }
     if (!shadow_entry_set(sh, no, slot, entry))
         return 0;
@@ -96,30 +134,29 @@ static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
  */
 static u64 fill_path(struct shadow *sh, const struct fill *f)
 {
-    const struct gwalk *w = &f->walk;
     u32 level = 4, child;
     u32 no = sh->root_page;
 
     if (sh->pae_root) {
         u32 index = (u32)f->gva >> 30;
         child = link_child(sh, &sh->low_frame[sh->root_page * 4 + index], 0, 0,
-                           shadow_pae_child_key(sh, index), PTE_P);
+                           (struct link){shadow_pae_child_key(sh, index), PTE_P});
         if (!child)
             return 0;
         no = child - 1;
         level = 2;
     }
     for (; level > 1; level--) {
-        u64 key = sh->page[no].key;
         u32 slot = slot_of(f->gva, level);
-        u64 primary = key_direct(key) ? 0 : w->entry[level];
-        u64 rights = PTE_P | PTE_W | PTE_U;
-        if (!key_direct(key)) {
-            rights = shadow_rights(key, primary, level == w->level, level == w->level && f->wp0_write);
-            if (sh->page[no].snapshot)
-                ((u64 *)(sh->frames + (u64)(sh->page[no].snapshot - 1) * PAGE_SIZE))[slot] = primary;
+        u64 entry = entry_get(sh, no, slot);
+        struct link wanted = link_wanted(sh, f, no, level);
+        if (likely(link_good(sh, entry, wanted))) {
+            no = link_page(sh, entry);
+            continue;
         }
-        child = link_child(sh, NULL, no, slot, shadow_child_key(key, slot, primary), rights);
+        if (!key_direct(sh->page[no].key))
+            note_snapshot(sh, no, slot, f->walk.entry[level]);
+        child = link_child(sh, NULL, no, slot, wanted);
         if (!child)
             return 0;
         no = child - 1;
@@ -148,14 +185,17 @@ static u64 refresh_entry(struct shadow *sh, const struct fill *f, u32 no, u32 le
 {
     u64 key = sh->page[no].key;
     u32 slot = slot_of(f->gva, level);
-    u64 old = entry_get(sh, no, slot), new = old;
+    u64 old = entry_get(sh, no, slot), new;
 
-    if (!key_direct(key)) {
-        new = level < f->walk.level ? 0 : shadow_derive(sh, key, slot, f->walk.entry[level]);
-        if (level > 1 && new)
-            new |= old &PTE_A;
-        shadow_entry_set(sh, no, slot, new);
-    }
+    if (!old || key_direct(key))
+        return old;
+    if (level > f->walk.level && (f->walk.entry[level] & PTE_A) &&
+        link_good(sh, old, link_wanted(sh, f, no, level)))
+        return old;
+    new = shadow_derive(sh, key, slot, f->walk.entry[level]);
+    if (level > 1 && new)
+        new |= old &PTE_A;
+    shadow_entry_set(sh, no, slot, new);
     return new;
 }
 
@@ -219,7 +259,7 @@ static enum shadow_verdict classify(struct shadow *sh, const struct fill *f, u64
 static enum shadow_verdict fill(struct shadow *sh, struct fill *f)
 {
     for (u32 tries = 0; tries < FILL_RETRIES; tries++) {
-        u64 entry, map;
+        u64 entry, map, made;
         enum shadow_verdict v;
 
         if (!gwalk(sh->vm->p2m, &sh->paging, GVA(f->gva), f->access | GWALK_SET_AD, &f->walk)) {
@@ -235,8 +275,10 @@ static enum shadow_verdict fill(struct shadow *sh, struct fill *f)
                 refresh_path(sh, f, false);
             return v;
         }
+        made = sh->stats.pages_made;
         entry = fill_path(sh, f);
-        if (likely(primaries_unchanged(sh, &f->walk))) {
+        /* Changes after the walk are posted to us, except those of tables that were not traced then. */
+        if (likely(made == sh->stats.pages_made) || primaries_unchanged(sh, &f->walk)) {
             /* Linking may have traced this very frame (a table that maps itself). */
             if ((f->access & GWALK_WRITE) && !(entry & PTE_W))
                 return classify(sh, f, map);
