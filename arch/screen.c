@@ -19,11 +19,12 @@ static u32 *pixel(u32 x, u32 y)
     return (u32 *)screen.base + (u64)y * screen.stride + x;
 }
 
-static void clear_row(u32 r)
+static void clear_lines(u32 first, u32 count)
 {
-    for (u32 y = 0; y < CELL_HEIGHT * scale; y++)
-        for (u32 x = 0; x < screen.width; x++)
-            *pixel(x, r * CELL_HEIGHT * scale + y) = PAPER;
+    for (u32 y = first; y < first + count; y++) {
+        cpu_fill_quads(pixel(0, y), PAPER, screen.width / 2);
+        *pixel(screen.width - 1, y) = PAPER;
+    }
 }
 
 bool screen_init(const struct screen *s)
@@ -40,8 +41,7 @@ bool screen_init(const struct screen *s)
         return false;
     screen = *s;
     column = row = 0;
-    for (u32 y = 0; y < s->height; y++)
-        cpu_fill_quads(pixel(0, y), PAPER, s->width / 2);
+    clear_lines(0, s->height);
     return true;
 }
 
@@ -68,12 +68,12 @@ static void draw(u8 c)
     }
 }
 
+/* The row that is begun is empty already; the one after it is emptied now. */
 static void next_row(void)
 {
     column = 0;
     row = (row + 1) % rows;
-    clear_row(row);
-    clear_row((row + 1) % rows);
+    clear_lines((row + 1) % rows * CELL_HEIGHT * scale, CELL_HEIGHT * scale);
 }
 
 void screen_write(const char *text, size_t n)
