@@ -43,7 +43,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wun
 CODEGEN := -ffreestanding -fpie -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-strict-aliasing \
            -fcf-protection=none -fno-asynchronous-unwind-tables
 INCLUDES := -I. -I$(BUILD)/gen
-HV_CFLAGS := -std=gnu17 -O2 -g $(CODEGEN) $(WARNINGS) $(INCLUDES) $(EXTRA_CFLAGS)
+# Small by default; the paths that run at every exit, fill and event are compiled for speed below.
+HV_CFLAGS := -std=gnu17 -Os -g $(CODEGEN) $(WARNINGS) $(INCLUDES) $(EXTRA_CFLAGS)
 # boot/ alone sees gnu-efi; CHAR16 strings want short wchar_t.
 EFI_CFLAGS := -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -fshort-wchar -DGNU_EFI_USE_MS_ABI \
               -maccumulate-outgoing-args
@@ -102,6 +103,10 @@ $(BUILD)/flags: FORCE
 	 echo '$(CC) $(HV_CFLAGS) $(EFI_CFLAGS) $(HOST_CFLAGS)' > $@
 FORCE:
 
+HOT := $(filter-out mm/audit.c mm/frames.c mm/hostmap.c,$(wildcard mm/*.c)) vmx/vcpu.c vmx/event.c vmx/inject.c vmx/guest_state.c \
+       vmm/exit.c vmm/exit_cpu.c vmm/exit_cr.c vmm/exit_memory.c vmm/access.c vmm/events.c vmm/sched.c \
+       vmm/decode.c vmm/emulate.c vmm/hypercall.c vmm/dev/vcpuid.c ipc/queue.c ipc/send.c
+$(HOT:%.c=$(BUILD)/hv/%.o): HV_CFLAGS += -O2
 $(BUILD)/hv/boot/%.o: HV_CFLAGS += $(EFI_CFLAGS)
 $(BUILD)/hv/%.o: %.c $(BUILD)/flags | $(GENERATED)
 	$(call say,CC,$<)

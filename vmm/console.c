@@ -3,8 +3,12 @@
 
 #include "arch/console.h"
 #include "arch/log.h"
+#include "arch/tsc.h"
 #include "vmm/guest_console.h"
 #include "vmm/stats.h"
+
+/* A line that has stood still for so long is shown without its end. */
+#define PROMPT_DELAY_NS 20000000u
 
 static struct console_mux mux;
 
@@ -37,12 +41,12 @@ void vmm_console_select(u32 vm)
 
 void vmm_console_byte(struct vm *vm, u8 byte)
 {
-    console_mux_byte(&mux, vm->id, byte);
+    console_mux_byte(&mux, vm->id, byte, tsc_read());
 }
 
 void vmm_console_show(struct vm *vm)
 {
-    console_mux_flush_idle(&mux, vm->id);
+    console_mux_flush_idle(&mux, vm->id, tsc_read() - tsc_ns_to_ticks(PROMPT_DELAY_NS, tsc_hz()));
 }
 
 void vmm_console_finish(struct vm *vm)

@@ -39,13 +39,24 @@ static void deliver(struct vcpu *v)
 /* What needs no registers of v. Returns the rest. */
 static u32 serve_anywhere(struct vcpu *v)
 {
-    u32 requests = atomic_exchange_explicit(&v->requests, 0, memory_order_acquire);
+    u32 requests = atomic_exchange_explicit(&v->requests, 0, memory_order_seq_cst);
 
     if (requests & REQUEST_INPUT)
         vmm_console_give_input(v->vm);
+    if (requests & REQUEST_DROP)
+        messages_serve_drop(v);
     if (requests & REQUEST_MESSAGES)
         messages_deliver(v);
     return requests;
+}
+
+/* Something that its guest would notice while it sleeps. */
+static bool may_interrupt(struct vcpu *v)
+{
+    struct vplatform *p = &v->vm->platform;
+
+    return v->nmi_pending || (vlapic_events(&p->cpu[v->index].lapic) & VLAPIC_EVENT_NMI) ||
+           (v->interruptible && vplat_irq_pending(p, v->index));
 }
 
 bool events_serve(struct vcpu *v)
@@ -58,25 +69,26 @@ bool events_serve(struct vcpu *v)
     }
     if (requests & REQUEST_SHADOW)
         vcpu_flush(v, shadow_service_kicks(&v->shadow));
-    if (unlikely(v->messages.receiving))
-        messages_finish_receive(v);
+    if (unlikely(v->messages.waits) && !messages_finish_wait(v, may_interrupt(v))) {
+        vcpu_sleep(v, VCPU_WAITING);
+        return false;
+    }
     deliver(v);
     return true;
 }
 
 bool events_wake(struct vcpu *v, u64 now)
 {
-    struct vplatform *p = &v->vm->platform;
-
     /* put back what only events_serve() can do */
-    u32 rest = serve_anywhere(v) & ~(u32)(REQUEST_INPUT | REQUEST_MESSAGES);
+    u32 rest = serve_anywhere(v) & ~(u32)(REQUEST_INPUT | REQUEST_MESSAGES | REQUEST_DROP);
     if (rest)
         atomic_fetch_or_explicit(&v->requests, rest, memory_order_relaxed);
-    bool wake = v->nmi_pending || (vlapic_events(&p->cpu[v->index].lapic) & VLAPIC_EVENT_NMI) ||
-                (v->interruptible && vplat_irq_pending(p, v->index));
+    bool wake = v->state != VCPU_OFF && may_interrupt(v);
     if (v->state == VCPU_WAITING)
         wake |= messages_ready(v) || now >= v->wait_until;
-    if (wake)
+    if (wake) {
         v->state = VCPU_READY;
+        atomic_store_explicit(&v->asleep, false, memory_order_relaxed);
+    }
     return wake;
 }

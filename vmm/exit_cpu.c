@@ -29,7 +29,7 @@ enum exit_result exit_hlt(struct vcpu *v)
     if (vmx_event_armed(&v->vmx)) /* a single step (#DB) wakes at once */
         return EXIT_RESUME;
     v->interruptible = vmx_guest_rflags() & RFLAGS_IF;
-    v->state = VCPU_HALTED;
+    vcpu_sleep(v, VCPU_HALTED);
     return EXIT_YIELD;
 }
 
@@ -95,7 +95,7 @@ enum exit_result exit_exception(struct vcpu *v)
     if ((info & VMX_EVENT_TYPE_MASK) >> VMX_EVENT_TYPE_SHIFT == VMX_EVENT_NMI) {
         cpu_run_nmi_handler(); /* a kick: what it is about stands in v->requests */
         v->stats.kicks++;
-        return EXIT_RESUME;
+        return v->on->run_count > 1 ? EXIT_YIELD : EXIT_RESUME; /* it may be for another vCPU here */
     }
     if ((info & VMX_EVENT_VECTOR_MASK) == VECTOR_PF)
         return exit_page_fault(v, vmx_exit_interruption_error());

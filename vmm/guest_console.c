@@ -51,12 +51,13 @@ static char printable(u8 byte)
     return '?';
 }
 
-void console_mux_byte(struct console_mux *mux, u32 vm, u8 byte)
+void console_mux_byte(struct console_mux *mux, u32 vm, u8 byte, u64 now)
 {
     if (vm >= CONSOLE_MUX_VMS || !mux->vm[vm].name || byte == '\r' || byte == 0)
         return;
     spinlock_acquire(&mux->lock);
     struct console_mux_vm *v = &mux->vm[vm];
+    v->last = now;
     if (byte == '\n') {
         show(mux, vm, true);
     } else {
@@ -67,12 +68,12 @@ void console_mux_byte(struct console_mux *mux, u32 vm, u8 byte)
     spinlock_release(&mux->lock);
 }
 
-void console_mux_flush_idle(struct console_mux *mux, u32 vm)
+void console_mux_flush_idle(struct console_mux *mux, u32 vm, u64 since)
 {
     if (vm >= CONSOLE_MUX_VMS || !console_mux_waiting(mux, vm))
         return;
     spinlock_acquire(&mux->lock);
-    if (mux->vm[vm].used)
+    if (mux->vm[vm].used && mux->vm[vm].last <= since)
         show(mux, vm, false);
     spinlock_release(&mux->lock);
 }

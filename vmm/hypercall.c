@@ -34,7 +34,7 @@ static u32 call_info(struct vcpu *v, u64 *regs)
         .id = vm->id,
         .window_gpa = vm->window_gfn << PAGE_SHIFT,
         .window_pages = (u32)vm->window_pages,
-        .queue_depth = MESSAGES_QUEUE_DEPTH,
+        .queue_depth = MSG_QUEUE_DEPTH,
         .inbox_depth = PB_INBOX_DEPTH,
         .vm_count = vm_count,
         .tsc_hz = tsc_hz(),
@@ -129,6 +129,11 @@ enum exit_result exit_vmcall(struct vcpu *v)
             for (u32 r = VMX_RCX; r <= VMX_RSI; r++)
                 regs[r] = (u32)regs[r];
         regs[VMX_RAX] = calls[number - PB_CALL_FIRST](v, regs);
+    }
+    if (unlikely(v->messages.waits)) { /* RIP stays: messages_finish_wait() ends the call */
+        v->interruptible = vmx_guest_rflags() & RFLAGS_IF;
+        vcpu_sleep(v, VCPU_WAITING);
+        return EXIT_YIELD;
     }
     vmx_guest_skip(&v->vmx);
     return v->yields ? EXIT_YIELD : EXIT_RESUME;

@@ -171,7 +171,7 @@ static enum exit_result step(struct vmm_cpu *me, struct vcpu *v)
     if (likely(entered == VMX_ENTER_EXITED)) {
         enum exit_result result = exit_dispatch(v, vmx_exit_begin(&v->vmx));
         if (unlikely(messages_to_drain(v)))
-            messages_drain(v);
+            messages_deliver(v);
         return result;
     }
     if (entered == VMX_ENTER_KICKED)

@@ -11,15 +11,23 @@
 
 bool log_debug;
 
-void vcpu_request(struct vcpu *v, u32 bits)
+void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
 {
     u32 old = atomic_fetch_or_explicit(&v->requests, bits, memory_order_seq_cst);
 
-    /* Whoever set the bits before has kicked, and they are still to be taken. */
-    if ((old & bits) == bits)
+    if (v->on->cpu == this_cpu())
         return;
-    if (v->on->cpu != this_cpu())
-        apic_send_nmi(v->on->cpu);
+    if (!now && !atomic_load_explicit(&v->asleep, memory_order_seq_cst))
+        return;
+    /* Whoever set the bits before has kicked, and they are still to be taken. */
+    if (now && (old & bits) == bits && !atomic_load_explicit(&v->asleep, memory_order_seq_cst))
+        return;
+    apic_send_nmi(v->on->cpu);
+}
+
+void vcpu_request(struct vcpu *v, u32 bits)
+{
+    vcpu_request_quietly(v, bits, true);
 }
 
 /* ---- first state ---- */

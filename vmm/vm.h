@@ -41,7 +41,7 @@ enum vcpu_request {
     REQUEST_SHADOW = 1 << 2,   /* shadow_service_kicks() */
     REQUEST_INPUT = 1 << 3,    /* typed characters wait in vm->input */
     REQUEST_STOP = 1 << 4,     /* its VM has ended */
-    REQUEST_FLUSH = 1 << 5,    /* frames in vm->drops must leave its shadow */
+    REQUEST_DROP = 1 << 5,     /* messages.drop */
 };
 
 enum vcpu_state {
@@ -75,6 +75,9 @@ struct vcpu {
     struct vm *vm;
     struct vmm_cpu *on; /* the CPU it is placed on */
     _Atomic u32 requests;
+    _Atomic bool
+        asleep; /* HALTED or WAITING; writer: its CPU, before it looks at requests for the last time. Others
+                   read it after they have set requests (both seq_cst: one of the two sees the other) */
     enum vcpu_state state;
     u32 index;
     u16 vpid;
@@ -118,7 +121,7 @@ struct vm {
     struct trace_map traces;
     struct matrix matrix;
     struct vplatform platform;
-    struct vm_messages messages;
+    struct ipc_vm ipc;
     struct vm_input input;
     u64 ram_pages, window_gfn, window_pages;
     u64 own_bytes; /* what the hypervisor spends on it besides its memory */
@@ -158,12 +161,21 @@ void vm_end(struct vm *vm, u32 code, const char *words);
  * console. */
 void vm_fail(struct vcpu *v, const char *fmt, ...) printf_like(2, 3);
 
-/* Sets request bits and makes the vCPU look at them soon. */
+/* Sets request bits and makes the vCPU look at them now: kicks it if it runs on another CPU. */
 void vcpu_request(struct vcpu *v, u32 bits);
+/* The same; without `now` a vCPU that is running is left alone until its next exit. */
+void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now);
 
 /* Exit codes of a VM that did not choose its own. */
 #define VM_CODE_FAULT    101u /* the guest's fault, or something it does that is not supported */
 #define VM_CODE_INTERNAL 102u /* ours */
+
+/* The vCPU does not go on until events_wake() says so. */
+static inline void vcpu_sleep(struct vcpu *v, enum vcpu_state state)
+{
+    v->state = state;
+    atomic_store_explicit(&v->asleep, true, memory_order_seq_cst);
+}
 
 /* Writes a vCPU's first register state into its VMCS, which is current for the first time. */
 bool must_check vcpu_set_up(struct vcpu *v);

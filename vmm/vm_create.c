@@ -168,8 +168,9 @@ static struct vcpu *make_vcpu(struct vm *vm, u32 index, const struct vm_create *
     fpu_area_init(v->fpu);
     vmx_vcpu_init(&v->vmx, hpa_to_ptr(block), with->caps->revision);
     v->vpid = next_vpid++;
-    if (make_shadow(vm, v, with->info) != ERR_OK || messages_init_vcpu(v) != ERR_OK)
+    if (make_shadow(vm, v, with->info) != ERR_OK)
         return NULL;
+    messages_init_vcpu(v);
     return v;
 }
 

@@ -36,7 +36,7 @@ static int start(void **state)
 static void say(u32 vm, const char *text)
 {
     while (*text)
-        console_mux_byte(&mux, vm, (u8)*text++);
+        console_mux_byte(&mux, vm, (u8)*text++, 5);
 }
 
 static void own(const char *text)
@@ -64,17 +64,25 @@ static void a_prompt_is_shown_and_goes_on(void **state)
 {
     (void)state;
     say(0, "# ");
-    console_mux_flush_idle(&mux, 0);
+    console_mux_flush_idle(&mux, 0, 5);
     assert_string_equal(shown, "[alpha] # ");
     say(0, "ls\n");
     assert_string_equal(shown, "[alpha] # ls\n");
+}
+
+static void a_line_that_is_being_written_is_not_shown(void **state)
+{
+    (void)state;
+    say(0, "half");
+    console_mux_flush_idle(&mux, 0, 4);
+    assert_string_equal(shown, "");
 }
 
 static void a_prompt_is_completed_when_another_writes(void **state)
 {
     (void)state;
     say(0, "# ");
-    console_mux_flush_idle(&mux, 0);
+    console_mux_flush_idle(&mux, 0, 5);
     say(1, "hello\n");
     say(0, "ls\n");
     assert_string_equal(shown, "[alpha] # \n[beta] hello\n[alpha] ls\n");
@@ -84,7 +92,7 @@ static void the_hypervisor_completes_it_too(void **state)
 {
     (void)state;
     say(1, "> ");
-    console_mux_flush_idle(&mux, 1);
+    console_mux_flush_idle(&mux, 1, 5);
     own("[patchbay] note\n");
     say(1, "x\n");
     assert_string_equal(shown, "[beta] > \n[patchbay] note\n[beta] x\n");
@@ -138,11 +146,11 @@ static void random_writers_keep_their_order(void **state)
         seed = seed * 1103515245 + 12345;
         u32 vm = seed >> 16 & 1;
         char c = (seed >> 17) % 11 == 0 ? '\n' : (char)('a' + (seed >> 18) % 26);
-        console_mux_byte(&mux, vm, (u8)c);
+        console_mux_byte(&mux, vm, (u8)c, 5);
         if (c != '\n')
             expected[vm][count[vm]++] = c;
         if ((seed >> 20) % 5 == 0)
-            console_mux_flush_idle(&mux, (seed >> 23) & 1);
+            console_mux_flush_idle(&mux, (seed >> 23) & 1, 5);
         if ((seed >> 20) % 37 == 0)
             own("[patchbay] z\n");
     }
@@ -168,6 +176,7 @@ int main(void)
         cmocka_unit_test_setup(whole_lines_are_prefixed, start),
         cmocka_unit_test_setup(nothing_is_shown_before_the_line_is_complete, start),
         cmocka_unit_test_setup(a_prompt_is_shown_and_goes_on, start),
+        cmocka_unit_test_setup(a_line_that_is_being_written_is_not_shown, start),
         cmocka_unit_test_setup(a_prompt_is_completed_when_another_writes, start),
         cmocka_unit_test_setup(the_hypervisor_completes_it_too, start),
         cmocka_unit_test_setup(the_end_completes_the_line, start),
