@@ -97,7 +97,7 @@ static enum audit_kind audit_leaf(struct shadow *sh, u32 no, u32 slot, u64 gfn, 
 {
     rmap_location at[RMAP_NODE_SLOTS];
     int count = rmap_find(&sh->rmap, (e & PTE_ADDR_MASK) >> PAGE_SHIFT, at);
-    bool known = count < 0;
+    bool known = count < 0 || key_direct(sh->page[no].key);
 
     for (int i = 0; i < count; i++)
         known |= at[i] == RMAP_LOCATION(no, slot);

@@ -20,7 +20,6 @@
 #define PSE36_BITS      0x1fe000u     /* 20:13 of a 4M PDE: address bits 39:32 */
 #define PSE36_SHIFT     (32 - 13)
 #define PSE36_TOP       40
-#define ADDR_BITS_TOP   52
 #define SHIFT_OF(level) ((u8)(PAGE_SHIFT + ENTRY_BITS * ((level)-1)))
 
 enum gwalk_mode gwalk_mode_of(const struct paging_state *ps)
@@ -34,10 +33,8 @@ enum gwalk_mode gwalk_mode_of(const struct paging_state *ps)
 
 u64 gwalk_reserved_bits(enum gwalk_mode mode, bool nxe, u8 maxphyaddr, u8 level, bool large)
 {
-    u64 bits = (BIT(mode == GWALK_PAE ? 63 : ADDR_BITS_TOP) - 1) & ~(BIT(maxphyaddr) - 1);
+    u64 bits = gwalk_reserved_common(mode, nxe, maxphyaddr);
 
-    if (!nxe)
-        bits |= PTE_NX;
     if (level == 4)
         bits |= PTE_PS;
     else if (large && level == 3)
@@ -135,7 +132,7 @@ static inline const void *entry_place(const struct p2m *p2m, u64 at)
 static inline bool walk_8(const struct p2m *p2m, const struct paging_state *ps, u64 gva, u32 access,
                           u64 table, struct gwalk *out)
 {
-    u64 reserved = gwalk_reserved_bits(out->mode, ps->efer & EFER_NXE, ps->maxphyaddr, 1, false);
+    u64 reserved = gwalk_reserved_common(out->mode, ps->efer & EFER_NXE, ps->maxphyaddr);
     u64 all = ~0ull, any = 0, offset_mask, e;
     u8 level = out->top;
     u32 shift = SHIFT_OF(level);

@@ -58,8 +58,15 @@ struct gwalk {
 
 enum gwalk_mode gwalk_mode_of(const struct paging_state *ps);
 
-/* Bits of a present 8-byte entry at level (1..4) that must be zero; large = it maps a page at level 2 or 3.
- */
+/* Bits of a present 8-byte entry that must be zero in every level and kind. */
+static inline u64 gwalk_reserved_common(enum gwalk_mode mode, bool nxe, u8 maxphyaddr)
+{
+    u64 bits = (BIT(mode == GWALK_PAE ? 63 : 52) - 1) & ~(BIT(maxphyaddr) - 1);
+
+    return nxe ? bits : bits | BIT(63);
+}
+
+/* The same at level (1..4) of its kind; large = it maps a page at level 2 or 3. */
 u64 gwalk_reserved_bits(enum gwalk_mode mode, bool nxe, u8 maxphyaddr, u8 level, bool large);
 
 /* Bits of a present 4-byte PDE with PS=1 under CR4.PSE=1 that must be zero (SDM Vol 3A table 4-4, PSE-36). */

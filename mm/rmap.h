@@ -12,7 +12,8 @@
  *                                              = MANY          more, or no memory for a node: the caller must
  * scan
  *
- * Private to one vCPU: no atomics.
+ * Only leaves of guest page tables are recorded; those of direct pages (shadow_internal.h) are found by their
+ * gfn. Private to one vCPU: no atomics.
  */
 #pragma once
 #include "arch/types.h"

@@ -293,10 +293,13 @@ static void drop_entry(struct shadow *sh, u32 no, u32 slot, u64 frame, bool read
 struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool read_only)
 {
     rmap_location at[RMAP_NODE_SLOTS];
+    u32 direct = shadow_direct_page(sh, gfn);
     int count;
 
     sh->stats.frames_dropped++;
     shadow_drain(sh);
+    if (direct)
+        drop_entry(sh, direct - 1, gfn & (ENTRIES - 1), frame.v, read_only);
     count = rmap_find(&sh->rmap, frame.v >> PAGE_SHIFT, at);
     for (int i = 0; i < count; i++)
         drop_entry(sh, RMAP_LOCATION_PAGE(at[i]), RMAP_LOCATION_SLOT(at[i]), frame.v, read_only);

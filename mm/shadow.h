@@ -230,7 +230,8 @@ struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length);
 struct flush shadow_give_up(struct shadow *sh, gpa_t gpa);
 
 /*
- * Removes every mapping of a host frame from this vCPU's shadow (the p2m entry was changed before), and
+ * gfn no longer names frame, or only for reading (its p2m entry was changed before; call it for each gfn that
+ * changed). Removes every mapping of the frame that was made by guest page tables or through gfn, and
  * everything derived from gfn as a page table. read_only: writable mappings are made read-only instead of
  * removed.
  */

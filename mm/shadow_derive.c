@@ -121,15 +121,22 @@ u64 shadow_leaf(struct shadow *sh, u64 gfn, u64 rights)
 
 u64 shadow_derive(struct shadow *sh, u64 key, u32 slot, u64 primary)
 {
+    enum gwalk_mode mode = key_mode(key);
     u64 rights;
     u32 child;
 
-    if (!shadow_primary_usable(sh, key, primary))
+    if ((primary & (PTE_P | PTE_A)) != (PTE_P | PTE_A))
         return 0;
-    if (key_level(key) == 1) {
-        rights = shadow_rights(key, primary, true, false) | (primary & PTE_G);
+    if (likely(key_level(key) == 1)) {
+        if (mode != GWALK_32BIT && (primary & gwalk_reserved_common(mode, key & KEY_NXE, sh->maxphyaddr)))
+            return 0;
+        rights = primary & (PTE_P | PTE_U | PTE_NX | PTE_G | (primary & PTE_D ? PTE_W : 0));
+        if (unlikely(key & KEY_WP0))
+            rights = shadow_rights(key, primary, true, false) | (primary & PTE_G);
         return shadow_leaf(sh, (primary & PTE_ADDR_MASK) >> PAGE_SHIFT, rights);
     }
+    if (!shadow_primary_usable(sh, key, primary))
+        return 0;
     rights = shadow_rights(key, primary, shadow_primary_large(key, primary), false);
     child = shadow_page_find(sh, shadow_child_key(key, slot, primary));
     return child ? page_hpa(sh, child - 1) | rights : 0;

@@ -143,7 +143,12 @@ u32 shadow_frame_take(void *sh); /* a zeroed frame for the rmap or a snapshot, o
 void shadow_frame_give(struct shadow *sh, u32 frame);
 u32 shadow_page_find(const struct shadow *sh, u64 key); /* page number + 1, or 0 */
 u32 shadow_page_make(struct shadow *sh, u64 key);       /* page number + 1, 0 = no frame */
-void shadow_page_clear(struct shadow *sh, u32 no);      /* all entries to zero */
+/* The direct page that maps gfn, number + 1, or 0: such mappings are not in the rmap. */
+static inline u32 shadow_direct_page(const struct shadow *sh, u64 gfn)
+{
+    return shadow_page_find(sh, key_make_direct(gfn & ~(u64)(ENTRIES - 1), 1));
+}
+void shadow_page_clear(struct shadow *sh, u32 no); /* all entries to zero */
 void shadow_page_kill(struct shadow *sh, u32 no);
 void shadow_pool_ensure(struct shadow *sh); /* FRAMES_RESERVE free frames */
 /* The one place that changes a shadow entry. Returns false if it had to leave the entry zero. */

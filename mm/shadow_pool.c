@@ -58,10 +58,11 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
     return no + 1;
 }
 
-/* Did a translation through old allow something that one through new does not? */
+/* Did a translation through old allow something that one through new does not? (U=1 takes from the
+ * supervisor, by SMEP and SMAP, what it gives to the user.) */
 static bool narrows(u64 old, u64 new)
 {
-    return ((old ^ new) & PTE_ADDR_MASK) || (old & ~new &(PTE_P | PTE_W | PTE_U)) || (new & ~old &PTE_NX);
+    return ((old ^ new) & (PTE_ADDR_MASK | PTE_U)) || (old & ~new &(PTE_P | PTE_W)) || (new & ~old &PTE_NX);
 }
 
 bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
@@ -70,6 +71,7 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
     u64 old = atomic_load_explicit(at, memory_order_relaxed);
     struct shadow_page *p = &sh->page[no];
     bool leaf = key_level(p->key) == 1;
+    bool mapped = leaf && !key_direct(p->key); /* in the rmap: direct pages are found by gfn */
     bool moved = (old ^ entry) & PTE_ADDR_MASK;
 
     if (old == entry)
@@ -79,11 +81,11 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
             sh->tlb_stale = true;
             sh->nonleaf_stale |= !leaf;
         }
-        if (leaf && moved)
+        if (mapped && moved)
             rmap_remove(&sh->rmap, old >> PAGE_SHIFT & (PTE_ADDR_MASK >> PAGE_SHIFT),
                         RMAP_LOCATION(no, slot));
     }
-    if (leaf && entry && (moved || !old) &&
+    if (mapped && entry && (moved || !old) &&
         !rmap_add(&sh->rmap, (entry & PTE_ADDR_MASK) >> PAGE_SHIFT, RMAP_LOCATION(no, slot)))
         entry = 0;
     if (!leaf && entry && (moved || !old))
