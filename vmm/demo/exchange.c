@@ -1,6 +1,7 @@
 /* exchange.c - pages to and fro; see exchange.h. */
 #include "vmm/demo/exchange.h"
 
+#define MIN_WINDOW   2 /* a page donated and a page shared */
 #define OWN_SLOTS    32
 #define MAX_SLOTS    64
 #define OWN_BASE     0x800000ull /* guest-physical; not in the identity map */
@@ -61,8 +62,8 @@ void exchange_init(struct exchange *x, const char *me, const char *cmdline, u64 
     if (peer < 0)
         exchange_fail("there is no VM of the name in peer=", 0, 0);
     x->peer = (u32)peer;
-    if (self->window_pages == 0)
-        exchange_fail("the landing window is empty", self->window_gpa, 0);
+    if (self->window_pages < MIN_WINDOW)
+        exchange_fail("the landing window is too small", self->window_pages, MIN_WINDOW);
     for (u32 i = 0; i < OWN_SLOTS; i++)
         add_slot(OWN_BASE + i * PAGE_SIZE, va_base + (u64)((s64)i * va_step), SLOT_OWNED);
     for (u32 i = 0; i < self->window_pages && slot_count < MAX_SLOTS; i++)
@@ -189,6 +190,7 @@ void exchange_expect(struct exchange *x, enum payload_tag tag, struct pb_message
     for (;;) {
         if (guest_ticks() > deadline)
             exchange_fail("no message for ten minutes", tag, 0);
+        exchange_offer();
         if (!x->next(m)) {
             x->idle(true);
         } else if (check_message(x, m)) {
