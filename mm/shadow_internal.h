@@ -19,6 +19,7 @@
  */
 #pragma once
 #include "arch/regs.h"
+#include "mm/matrix.h"
 #include "mm/shadow.h"
 
 #define ENTRIES    512u
@@ -150,7 +151,13 @@ static inline u32 shadow_direct_page(const struct shadow *sh, u64 gfn)
 }
 void shadow_page_clear(struct shadow *sh, u32 no); /* all entries to zero */
 void shadow_page_kill(struct shadow *sh, u32 no);
-void shadow_pool_ensure(struct shadow *sh); /* FRAMES_RESERVE free frames */
+void shadow_pool_refill(struct shadow *sh);
+/* There are FRAMES_RESERVE free frames after it. */
+static inline void shadow_pool_ensure(struct shadow *sh)
+{
+    if (unlikely(sh->free_count < FRAMES_RESERVE))
+        shadow_pool_refill(sh);
+}
 /* The one place that changes a shadow entry. Returns false if it had to leave the entry zero. */
 bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry);
 static inline void shadow_owe(struct shadow *sh, struct flush f)
@@ -203,7 +210,12 @@ static inline void shadow_settle(struct shadow *sh)
 void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
 
 /* shadow_patch.c: the channels. */
-void shadow_drain(struct shadow *sh);
+void shadow_drain_now(struct shadow *sh);
+static inline void shadow_drain(struct shadow *sh)
+{
+    if (sh->vm->vcpus > 1 || matrix_pending(sh->vm->matrix, sh->vcpu))
+        shadow_drain_now(sh);
+}
 
 /* shadow.c */
 u64 shadow_pae_child_key(const struct shadow *sh, u32 index);

@@ -8,7 +8,6 @@
  * The derived value is what a level-1 entry means in the producer's paging mode, which its spare bits 11:9
  * name. Links lead to the consumer's own pages, so they are always derived by the consumer.
  */
-#include "mm/matrix.h"
 #include "mm/shadow_internal.h"
 
 #define INDEX_TABLE    0xffffu /* not an entry: "this table is not traced any more" */
@@ -174,13 +173,11 @@ static void read_tables_being_written(struct shadow *sh)
     }
 }
 
-void shadow_drain(struct shadow *sh)
+void shadow_drain_now(struct shadow *sh)
 {
     if (sh->vm->vcpus > 1)
         read_tables_being_written(sh);
-    if (likely(!matrix_pending(sh->vm->matrix, sh->vcpu)))
-        return;
-    if (matrix_drain(sh->vm->matrix, sh->vcpu, consume, sh))
+    if (matrix_pending(sh->vm->matrix, sh->vcpu) && matrix_drain(sh->vm->matrix, sh->vcpu, consume, sh))
         resync(sh);
 }
 

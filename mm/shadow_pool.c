@@ -202,12 +202,10 @@ static void free_stale(struct shadow *sh)
     shadow_owe(sh, FLUSH_ALL);
 }
 
-void shadow_pool_ensure(struct shadow *sh)
+void shadow_pool_refill(struct shadow *sh)
 {
     u32 batch = MAX(sh->frame_count / RECLAIM_SHARE, FRAMES_RESERVE);
 
-    if (likely(sh->free_count >= FRAMES_RESERVE))
-        return;
     sh->stats.reclaims++;
     if (sh->stale_count < batch) {
         note_references(sh);
