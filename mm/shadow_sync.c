@@ -185,7 +185,7 @@ static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
     else if (key_level(p->key) > 1 && old && !(primary & PTE_P))
         sh->page[link_page(sh, old)].flags |= PAGE_ORPHAN;
     shadow_entry_set(sh, no, slot, new);
-    return true;
+    return snapshot || ((old ^ new) & ~PTE_A);
 }
 
 /* Brings a loose page up to date; true if anything had changed. */
@@ -204,8 +204,8 @@ static bool sync_page(struct shadow *sh, u32 no)
     if (!snapshot) { /* only what is present can be stale */
         for (u32 slot = 0; slot < ENTRIES && p->live; slot++)
             if (entry_get(sh, no, slot))
-                sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
-        return true;
+                changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
+        return changed != 0;
     }
     if (likely(!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT)) {
         const _Atomic u64 *primary = table.at;
@@ -312,7 +312,8 @@ void shadow_sync_all(struct shadow *sh)
         drop_oldest(sh);
     for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next) {
         struct shadow_page *p = &sh->page[no - 1];
-        if (sync_page(sh, no - 1))
+        bool known = !(p->flags & PAGE_FRESH); /* its first reading tells nothing about changes */
+        if (sync_page(sh, no - 1) && known)
             p->calm = 0;
         else if (p->calm < sh->tuning.calm_events)
             p->calm++;

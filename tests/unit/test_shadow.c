@@ -1,0 +1,542 @@
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_sync.c mm/shadow_patch.c
+ * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
+/*
+ * test_shadow.c - single properties of the shadow MMU, one small guest each: what exits, what is flushed,
+ * what is traced. The guest: 16 MiB of RAM; table frames 100.. (PML4 100, PDPT 101, PD 102, PT 103 for VA;
+ * identity map at 0 by large pages 200, 201).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mm/audit.h"
+#include "tests/unit/modelled_tlb.h"
+#include "tests/unit/shadow_host.h"
+
+#define PAGES  4096u
+#define FRAMES 96u
+#define VA     (1ull << 39) /* PML4 slot 1: page i of it is frame 1024 + i */
+#define TABLE  (PTE_P | PTE_W | PTE_A)
+#define PAGE   (PTE_P | PTE_W | PTE_A | PTE_D)
+
+static u8 *ram;
+static struct p2m p2m;
+static struct trace_map trace_map;
+static struct shadow_vm vm;
+static struct shadow sh[2];
+static struct host_shadow host[2];
+static struct paging_state ps;
+static u64 kicked;
+
+static u64 *table(u64 gfn)
+{
+    return (u64 *)(ram + gfn * PAGE_SIZE);
+}
+
+static void kick(void *context, u64 mask)
+{
+    (void)context;
+    kicked |= mask;
+}
+
+static void start(u32 vcpus, struct shadow_tuning tuning)
+{
+    static void *frames[2], *words, *masks;
+    if (!ram) {
+        ram = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        words = malloc(PAGES * sizeof(u64));
+        masks = malloc(trace_map_size(PAGES));
+        for (int i = 0; i < 2; i++)
+            frames[i] =
+                mmap(NULL, FRAMES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    memset(ram, 0, PAGES * PAGE_SIZE);
+    p2m_init(&p2m, words, PAGES);
+    assert_int_equal(p2m_map_ram(&p2m, 0, ptr_to_hpa(ram), PAGES - 16), ERR_OK);
+    trace_map_init(&trace_map, masks, PAGES);
+    vm = (struct shadow_vm){.p2m = &p2m, .traces = &trace_map, .vcpus = vcpus, .kick = kick};
+    vm.matrix = host_matrix(vcpus, MIB);
+    kicked = 0;
+    table(100)[0] = 200 << 12 | TABLE;
+    table(200)[0] = 201 << 12 | TABLE;
+    for (u64 i = 0; i < 8; i++)
+        table(201)[i] = i << 21 | PAGE | PTE_PS;
+    table(100)[1] = 101 << 12 | TABLE;
+    table(101)[0] = 102 << 12 | TABLE;
+    table(102)[0] = 103 << 12 | TABLE;
+    for (u64 i = 0; i < 512; i++)
+        table(103)[i] = (1024 + i) << 12 | PAGE;
+    ps = (struct paging_state){.cr0 = CR0_PE | CR0_PG | CR0_WP,
+                               .cr4 = CR4_PAE,
+                               .efer = EFER_LME | EFER_LMA | EFER_NXE,
+                               .cr3 = 100 << 12,
+                               .maxphyaddr = 46};
+    for (u32 i = 0; i < vcpus; i++) {
+        struct shadow_config c = {
+            .vm = &vm, .vcpu = i, .maxphyaddr = 46, .frame_count = FRAMES, .tuning = tuning};
+        c.frames = ptr_to_hpa(frames[i]);
+        c.hfn_base = (uintptr_t)ram >> 12;
+        c.hfn_count = PAGES;
+        assert_int_equal(host_shadow_init(&host[i], &sh[i], &c), ERR_OK);
+        assert_int_equal(shadow_set_paging(&sh[i], &ps).width, FLUSH_CONTEXT);
+    }
+}
+
+static struct shadow_tuning tuned(void)
+{
+    struct shadow_tuning t = SHADOW_TUNING_DEFAULT;
+    t.flood_writes = 0;
+    return t;
+}
+
+/* The shadow's leaf entry for a linear address, 0 if there is none. */
+static u64 leaf(const struct shadow *s, u64 va)
+{
+    u64 at = s->root.v;
+    for (int level = 4; level > 0; level--) {
+        u64 e = ((u64 *)at)[va >> (12 + 9 * (level - 1)) & 511];
+        if (!e || level == 1)
+            return e;
+        at = e & PTE_ADDR_MASK;
+    }
+    return 0;
+}
+
+static enum shadow_verdict touch(struct shadow *s, u64 va, u32 error)
+{
+    struct shadow_fault f = shadow_fault(s, GVA(va), error, 0, false);
+    return f.verdict;
+}
+
+static u64 gfn_of(u64 entry)
+{
+    return ((entry & PTE_ADDR_MASK) - (uintptr_t)ram) >> 12;
+}
+
+static void clean(struct shadow *s)
+{
+    struct audit_report r;
+    struct flush f;
+    if (!shadow_audit(s, &r, &f)) {
+        shadow_audit_print(&r);
+        fail();
+    }
+}
+
+/* The guest stores an entry; traced stores are emulated. Returns true if it exited. */
+static bool store(struct shadow *s, u64 gfn, u64 index, u64 value)
+{
+    bool traced = trace_active(trace_of(&trace_map, gfn));
+    if (traced)
+        shadow_write_begin(s, GPA(gfn << 12 | index << 3), 8);
+    table(gfn)[index] = value;
+    if (traced)
+        shadow_write_done(s, GPA(gfn << 12 | index << 3), 8);
+    return traced;
+}
+
+static void a_touch_fills_and_sets_accessed_and_dirty(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    table(103)[3] = 1027 << 12 | PTE_P | PTE_W;
+    assert_int_equal(touch(sh, VA + 0x3000, 0), SHADOW_RESUME);
+    assert_int_equal(table(103)[3] & (PTE_A | PTE_D), PTE_A);
+    assert_int_equal(gfn_of(leaf(sh, VA + 0x3000)), 1027);
+    assert_false(leaf(sh, VA + 0x3000) & PTE_W); /* the first write must be seen */
+    assert_int_equal(touch(sh, VA + 0x3000, PF_P | PF_W), SHADOW_RESUME);
+    assert_int_equal(table(103)[3] & (PTE_A | PTE_D), PTE_A | PTE_D);
+    assert_true(leaf(sh, VA + 0x3000) & PTE_W);
+    clean(sh);
+}
+
+static void tables_are_traced_and_writes_to_them_exit(void **state)
+{
+    struct shadow_fault f;
+    (void)state;
+    start(1, tuned());
+    assert_int_equal(touch(sh, 103 << 12, PF_W),
+                     SHADOW_RESUME); /* data so far: mapped writable by the identity map */
+    assert_true(leaf(sh, 103 << 12) & PTE_W);
+    f = shadow_fault(sh, GVA(VA), 0, 0, false); /* now 100-103 are tables */
+    assert_int_equal(f.verdict, SHADOW_RESUME);
+    assert_int_equal(f.flush.width, FLUSH_CONTEXT); /* the writable translation of 103 must be gone */
+    assert_false(leaf(sh, 103 << 12) & PTE_W);
+    f = shadow_fault(sh, GVA(103 << 12 | 8), PF_P | PF_W, 0, false);
+    assert_int_equal(f.verdict, SHADOW_TRACED_WRITE);
+    assert_int_equal(f.gpa.v, 103 << 12 | 8);
+    assert_int_equal(touch(sh, 104 << 12, PF_W), SHADOW_RESUME); /* no table */
+    clean(sh);
+}
+
+static void a_patch_waits_for_the_event_and_invlpg_flushes_one_address(void **state)
+{
+    struct flush f;
+    (void)state;
+    start(1, tuned());
+    touch(sh, VA, 0);
+    assert_true(store(sh, 103, 0, 2000 << 12 | PAGE));
+    assert_int_equal(gfn_of(leaf(sh, VA)), 1024); /* stale, legally */
+    f = shadow_invlpg(sh, GVA(VA));
+    assert_int_equal(f.width, FLUSH_ADDRESS);
+    assert_int_equal(f.gva.v, VA);
+    assert_int_equal(gfn_of(leaf(sh, VA)), 2000); /* refilled, no fault needed */
+    assert_int_equal(sh->stats.patches_applied, 1);
+    clean(sh);
+}
+
+static void a_patch_that_is_not_valid_any_more(void **state)
+{
+    (void)state;
+    for (int policy = 0; policy < 2; policy++) {
+        struct shadow_tuning t = tuned();
+        t.stale = policy ? SHADOW_STALE_INVALIDATE : SHADOW_STALE_REDERIVE;
+        start(1, t);
+        touch(sh, VA, 0);
+        store(sh, 103, 0, 2000 << 12 | PAGE);
+        table(103)[0] = 2001 << 12 | PAGE; /* the primary changes behind the patch */
+        shadow_invlpg(sh, GVA(VA));
+        if (policy)
+            assert_int_equal(leaf(sh, VA), 0);
+        else
+            assert_int_equal(gfn_of(leaf(sh, VA)), 2001);
+        assert_int_equal(sh->stats.patches_invalidated, policy);
+        assert_int_equal(sh->stats.patches_rederived, !policy);
+        clean(sh);
+    }
+}
+
+static void making_present_needs_no_event(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    table(103)[5] = 0;
+    touch(sh, VA, 0);
+    assert_int_equal(touch(sh, VA + 0x5000, 0), SHADOW_GUEST_FAULT);
+    store(sh, 103, 5, 3000 << 12 | PAGE);
+    assert_int_equal(gfn_of(leaf(sh, VA + 0x5000)), 3000);
+    assert_int_equal(sh->stats.prefills, 1);
+    assert_int_equal(sh->stats.patches_posted, 0);
+    clean(sh);
+}
+
+static void upper_level_changes_flush_the_context_at_invlpg(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    touch(sh, VA, 0);
+    store(sh, 102, 0, 0); /* unlinks the page table */
+    assert_int_equal(shadow_invlpg(sh, GVA(VA + (1 << 30))).width, FLUSH_CONTEXT);
+    assert_int_equal(leaf(sh, VA), 0);
+    assert_int_equal(shadow_invlpg(sh, GVA(VA)).width, FLUSH_ADDRESS);
+    clean(sh);
+}
+
+static void warm_roots_are_switched_without_faults(void **state)
+{
+    struct paging_state other;
+    u64 builds;
+    (void)state;
+    start(1, tuned());
+    memcpy(table(110), table(100), PAGE_SIZE);
+    table(110)[1] = 0;
+    other = ps;
+    other.cr3 = 110 << 12;
+    touch(sh, VA, 0);
+    assert_int_equal(shadow_set_paging(sh, &ps).width, FLUSH_NONE); /* same root, nothing narrowed since */
+    assert_int_equal(shadow_set_paging(sh, &other).width, FLUSH_NONGLOBAL);
+    assert_int_equal(leaf(sh, VA), 0);
+    builds = sh->stats.root_builds;
+    assert_int_equal(shadow_set_paging(sh, &ps).width, FLUSH_NONGLOBAL);
+    assert_int_equal(gfn_of(leaf(sh, VA)), 1024);
+    assert_int_equal(sh->stats.root_builds, builds);
+    clean(sh);
+}
+
+static void a_burst_of_writes_loosens_a_table_and_calm_traces_it_again(void **state)
+{
+    struct shadow_tuning t = SHADOW_TUNING_DEFAULT;
+    int exits = 0;
+    (void)state;
+    t.flood_writes = 3;
+    t.calm_events = 2;
+    start(1, t);
+    touch(sh, VA, 0);
+    for (u64 i = 0; i < 512; i++)
+        exits += store(sh, 103, i, (2048 + i) << 12 | PAGE);
+    assert_int_equal(exits, 3);
+    shadow_set_paging(sh, &ps);
+    for (u64 i = 0; i < 512; i++)
+        assert_int_equal(gfn_of(leaf(sh, VA + (i << 12))), 2048 + i); /* re-derived at the event, no fault */
+    assert_int_equal(touch(sh, 103 << 12, PF_W), SHADOW_RESUME);
+    assert_true(leaf(sh, 103 << 12) & PTE_W);
+    for (int i = 0; i < 3; i++)
+        shadow_set_paging(sh, &ps);
+    assert_int_equal(sh->stats.retraced, 1);
+    assert_true(trace_active(trace_of(&trace_map, 103)));
+    assert_false(leaf(sh, 103 << 12) & PTE_W);
+    clean(sh);
+}
+
+static void giving_up_lets_the_write_through(void **state)
+{
+    struct shadow_fault f;
+    (void)state;
+    start(1, tuned());
+    touch(sh, VA, 0);
+    f = shadow_fault(sh, GVA(103 << 12), PF_W, 0, false);
+    assert_int_equal(f.verdict, SHADOW_TRACED_WRITE);
+    shadow_give_up(sh, f.gpa);
+    assert_int_equal(touch(sh, 103 << 12, PF_W), SHADOW_RESUME);
+    assert_true(leaf(sh, 103 << 12) & PTE_W);
+    table(103)[0] = 2500 << 12 | PAGE; /* natively */
+    shadow_invlpg(sh, GVA(VA));
+    assert_int_equal(gfn_of(leaf(sh, VA)), 2500);
+    clean(sh);
+}
+
+static void a_table_that_maps_itself_can_be_written(void **state)
+{
+    struct shadow_fault f;
+    (void)state;
+    start(1, tuned());
+    table(103)[7] = 103 << 12 | PAGE;
+    f = shadow_fault(sh, GVA(VA + 0x7000), PF_W, 0, false);
+    assert_int_equal(f.verdict, SHADOW_TRACED_WRITE); /* it became a table in this very fault */
+    shadow_give_up(sh, f.gpa);
+    assert_int_equal(touch(sh, VA + 0x7000, PF_W), SHADOW_RESUME);
+    assert_true(leaf(sh, VA + 0x7000) & PTE_W);
+    clean(sh);
+}
+
+static void a_page_that_leaves_is_nowhere_mapped(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    touch(sh, VA, PF_W);
+    touch(sh, 1024 << 12, PF_W);
+    assert_int_not_equal(leaf(sh, VA), 0);
+    assert_int_not_equal(leaf(sh, 1024 << 12), 0);
+    p2m_set(&p2m, 1024, HPA(0), P2M_EMPTY, false);
+    assert_int_equal(shadow_drop_frame(sh, 1024, ptr_to_hpa(table(1024)), false).width, FLUSH_CONTEXT);
+    assert_int_equal(leaf(sh, VA), 0);
+    assert_int_equal(leaf(sh, 1024 << 12), 0);
+    assert_int_equal(touch(sh, VA, 0), SHADOW_EMPTY_PAGE);
+    p2m_set(&p2m, 1024, ptr_to_hpa(table(1024)), P2M_RAM_RO, true);
+    assert_int_equal(touch(sh, VA, 0), SHADOW_RESUME);
+    assert_false(leaf(sh, VA) & PTE_W);
+    assert_int_equal(touch(sh, VA, PF_P | PF_W), SHADOW_RO_PAGE);
+    assert_int_equal(touch(sh, (u64)(PAGES - 3) << 12, 0), SHADOW_MMIO);
+    clean(sh);
+}
+
+static void write_protection_off_and_on(void **state)
+{
+    struct paging_state off;
+    struct shadow_fault f;
+    (void)state;
+    start(1, tuned());
+    table(103)[0] = 1024 << 12 | PTE_P | PTE_U | PTE_A;
+    table(100)[1] |= PTE_U;
+    table(101)[0] |= PTE_U;
+    table(102)[0] |= PTE_U;
+    f = shadow_fault(sh, GVA(VA), PF_P | PF_W, 0, false);
+    assert_int_equal(f.verdict, SHADOW_GUEST_FAULT);
+    assert_int_equal(f.error, PF_P | PF_W);
+    off = ps;
+    off.cr0 &= ~CR0_WP;
+    assert_int_equal(shadow_set_paging(sh, &off).width, FLUSH_CONTEXT);
+    assert_int_equal(touch(sh, VA, PF_W), SHADOW_RESUME);
+    assert_true(leaf(sh, VA) & PTE_W);
+    assert_false(leaf(sh, VA) & PTE_U); /* the user must not get the write */
+    assert_true(table(103)[0] & PTE_D);
+    f = shadow_fault(sh, GVA(VA), PF_P | PF_U, 3, false);
+    assert_int_equal(f.verdict, SHADOW_RESUME);
+    assert_true((leaf(sh, VA) & (PTE_U | PTE_W)) == PTE_U);
+    off.cr4 |= CR4_SMAP;
+    shadow_set_paging(sh, &off);
+    f = shadow_fault(sh, GVA(VA), PF_W, 0, true);
+    assert_int_equal(f.verdict, SHADOW_TRACED_WRITE); /* emulated: a mapping would undo SMAP */
+    f = shadow_fault(sh, GVA(VA), PF_W, 0, false);
+    assert_int_equal(f.verdict, SHADOW_GUEST_FAULT);
+    clean(sh);
+}
+
+static void no_paging_is_an_identity_map(void **state)
+{
+    struct paging_state off = {.cr0 = CR0_PE, .maxphyaddr = 46};
+    u64 *root;
+    (void)state;
+    start(1, tuned());
+    assert_int_equal(shadow_set_paging(sh, &off).width, FLUSH_CONTEXT);
+    assert_true(sh->root.v < 4 * GIB);
+    assert_int_equal(shadow_hardware_cr4_mask(&off), 0);
+    assert_int_equal(touch(sh, 0x12345, PF_W | PF_U), SHADOW_RESUME);
+    root = (u64 *)sh->root.v;
+    assert_int_equal(root[0] & 0x1e6, 0);
+    assert_int_equal(touch(sh, 0xfee00000, 0), SHADOW_MMIO);
+    clean(sh);
+}
+
+static void installing_a_trace_asks_only_who_can_write(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    assert_int_equal(touch(&sh[1], 103 << 12, PF_W), SHADOW_RESUME); /* vCPU 1 can write frame 103 */
+    kicked = 0;
+    touch(&sh[0], VA, 0); /* vCPU 0 makes it a table */
+    assert_int_equal(kicked, BIT(1));
+    assert_true(leaf(&sh[1], 103 << 12) & PTE_W);
+    table(103)[0] = 2222 << 12 | PAGE; /* vCPU 1 writes it, with no exit */
+    shadow_invlpg(&sh[0], GVA(VA));
+    assert_int_equal(gfn_of(leaf(&sh[0], VA)),
+                     2222); /* and vCPU 0 sees it at its event: the table is loose */
+    assert_int_equal(shadow_service_kicks(&sh[1]).width, FLUSH_CONTEXT);
+    assert_false(leaf(&sh[1], 103 << 12) & PTE_W);
+    kicked = 0;
+    for (int i = 0; i < 3; i++)
+        shadow_set_paging(&sh[0], &ps);
+    assert_int_equal(kicked, 0);
+    assert_int_equal(sh[0].loose_count, 0); /* traced now */
+    assert_true(store(&sh[1], 103, 1, 2223 << 12 | PAGE));
+    touch(&sh[0], VA + 0x1000, 0);
+    assert_int_equal(gfn_of(leaf(&sh[0], VA + 0x1000)), 2223);
+    clean(&sh[0]);
+    clean(&sh[1]);
+}
+
+static void both_consumers_get_their_patch_and_the_uninterested_costs_nothing(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    touch(&sh[0], VA, 0);
+    touch(&sh[1], VA, 0);
+    for (int i = 0; i < 12; i++) { /* let both trace it */
+        shadow_service_kicks(&sh[0]);
+        shadow_service_kicks(&sh[1]);
+        shadow_set_paging(&sh[i & 1], &ps);
+    }
+    assert_int_equal(trace_interest(trace_of(&trace_map, 103)), 3);
+    assert_true(store(&sh[0], 103, 0, 2300 << 12 | PAGE));
+    assert_int_equal(sh[0].stats.patches_posted, 2);
+    shadow_invlpg(&sh[1], GVA(VA));
+    assert_int_equal(gfn_of(leaf(&sh[1], VA)), 2300);
+    assert_int_equal(gfn_of(leaf(&sh[0], VA)), 1024); /* still legally old */
+    shadow_invlpg(&sh[0], GVA(VA));
+    assert_int_equal(gfn_of(leaf(&sh[0], VA)), 2300);
+    clean(&sh[0]);
+    clean(&sh[1]);
+}
+
+static void a_store_seen_before_its_patch_is_not_missed(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    touch(&sh[1], VA, 0);
+    shadow_write_begin(&sh[0], GPA(103 << 12), 8);
+    table(103)[0] = 2400 << 12 | PAGE;
+    shadow_invlpg(&sh[1], GVA(VA)); /* between the store and the post */
+    assert_int_equal(gfn_of(leaf(&sh[1], VA)), 2400);
+    shadow_write_done(&sh[0], GPA(103 << 12), 8);
+    shadow_invlpg(&sh[1], GVA(VA));
+    assert_int_equal(gfn_of(leaf(&sh[1], VA)), 2400);
+    clean(&sh[1]);
+}
+
+static void an_overflowing_channel_resynchronises(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    touch(&sh[1], VA, 0);
+    for (u64 i = 0; i < 512; i++)
+        touch(&sh[1], VA + (i << 12), 0);
+    for (u64 i = 0; i < 512; i++)
+        store(&sh[0], 103, i, (2048 + i) << 12 | PAGE);
+    assert_true(sh[0].stats.overflows > 0);
+    shadow_set_paging(&sh[1], &ps);
+    assert_int_equal(sh[1].stats.resyncs, 1);
+    for (u64 i = 0; i < 512; i++) {
+        u64 e = leaf(&sh[1], VA + (i << 12));
+        assert_true(!e || gfn_of(e) == 2048 + i);
+    }
+    clean(&sh[1]);
+}
+
+static void a_tiny_pool_goes_round(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    for (u64 i = 0; i < 8;
+         i++) /* 1024 page tables at 256 .. 1279 under 8 directories: more than the pool has */
+        table(101)[i] = (110 + i) << 12 | TABLE;
+    for (u64 i = 0; i < 1024; i++) {
+        table(110 + i / 128)[i % 128] = (256 + i) << 12 | TABLE;
+        table(256 + i)[0] = (1500 + i) << 12 | PAGE;
+    }
+    for (int round = 0; round < 2; round++)
+        for (u64 i = 0; i < 1024; i++) {
+            u64 va = VA + ((i / 128) << 30 | (i % 128) << 21);
+            assert_int_equal(touch(sh, va, 0), SHADOW_RESUME);
+            assert_int_equal(gfn_of(leaf(sh, va)), 1500 + i);
+        }
+    assert_true(sh->stats.reclaims > 10);
+    assert_true(shadow_stats_read(sh).pages_used <= FRAMES);
+    clean(sh);
+    assert_int_equal(shadow_clear(sh).width, FLUSH_CONTEXT);
+    assert_int_equal(leaf(sh, VA), 0);
+    assert_int_equal(touch(sh, VA, 0), SHADOW_RESUME);
+    clean(sh);
+}
+
+static void bad_configurations_are_refused(void **state)
+{
+    struct shadow_config c = {0};
+    struct shadow s;
+    (void)state;
+    assert_int_equal(shadow_init(&s, &c), ERR_INVALID);
+    assert_true(shadow_frames_suggested(512 * MIB) * PAGE_SIZE < 512 * MIB / 100 + 2 * MIB);
+}
+
+static void flushes_merge_to_what_covers_both(void **state)
+{
+    struct flush a = {FLUSH_ADDRESS, GVA(0x1000)}, b = {FLUSH_ADDRESS, GVA(0x2000)},
+                 g = {FLUSH_NONGLOBAL, GVA(0)};
+    (void)state;
+    assert_int_equal(flush_merge(a, FLUSH_NOTHING).width, FLUSH_ADDRESS);
+    assert_int_equal(flush_merge(a, a).width, FLUSH_ADDRESS);
+    assert_int_equal(flush_merge(a, b).width, FLUSH_CONTEXT);
+    assert_int_equal(flush_merge(g, a).width, FLUSH_CONTEXT); /* a global translation of the address */
+    assert_int_equal(flush_merge(FLUSH_NOTHING, g).width, FLUSH_NONGLOBAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_touch_fills_and_sets_accessed_and_dirty),
+        cmocka_unit_test(tables_are_traced_and_writes_to_them_exit),
+        cmocka_unit_test(a_patch_waits_for_the_event_and_invlpg_flushes_one_address),
+        cmocka_unit_test(a_patch_that_is_not_valid_any_more),
+        cmocka_unit_test(making_present_needs_no_event),
+        cmocka_unit_test(upper_level_changes_flush_the_context_at_invlpg),
+        cmocka_unit_test(warm_roots_are_switched_without_faults),
+        cmocka_unit_test(a_burst_of_writes_loosens_a_table_and_calm_traces_it_again),
+        cmocka_unit_test(giving_up_lets_the_write_through),
+        cmocka_unit_test(a_table_that_maps_itself_can_be_written),
+        cmocka_unit_test(a_page_that_leaves_is_nowhere_mapped),
+        cmocka_unit_test(write_protection_off_and_on),
+        cmocka_unit_test(no_paging_is_an_identity_map),
+        cmocka_unit_test(installing_a_trace_asks_only_who_can_write),
+        cmocka_unit_test(both_consumers_get_their_patch_and_the_uninterested_costs_nothing),
+        cmocka_unit_test(a_store_seen_before_its_patch_is_not_missed),
+        cmocka_unit_test(an_overflowing_channel_resynchronises),
+        cmocka_unit_test(a_tiny_pool_goes_round),
+        cmocka_unit_test(bad_configurations_are_refused),
+        cmocka_unit_test(flushes_merge_to_what_covers_both),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
