@@ -163,7 +163,7 @@ struct pb_message {
 
 #define PB_FLAG_NOTIFY 1u /* send: make the receiver dequeue now, by an exit if it is running */
 #define PB_FLAG_ROOM \
-    2u /* send: if QUEUE_FULL or NO_LANDING, send PB_KIND_ROOM when it is worth trying again */
+    2u /* send: if QUEUE_FULL or NO_LANDING, send PB_KIND_ROOM when it is worth another try */
 #define PB_FLAG_VMM  0x0000FFFFu /* bits Patchbay defines; those not named above must be 0 */
 #define PB_FLAG_USER 0xFFFF0000u
 

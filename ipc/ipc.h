@@ -53,10 +53,13 @@ struct ipc_link {
     _Atomic u32 in_flight;
 };
 
+/* What a VM may be short of. */
+enum ipc_want { IPC_WANTS_ROOM, IPC_WANTS_LANDING, IPC_WANTS };
+
 struct ipc_vm {
-    _Atomic bool alive;      /* writer: whoever ends the VM */
-    _Atomic u32 wants_room;  /* bit s: VM s was refused here and asked for PB_KIND_ROOM */
-    struct msg_queue *queue; /* of vCPU 0 */
+    _Atomic bool alive;           /* writer: whoever ends the VM */
+    _Atomic u32 wants[IPC_WANTS]; /* bit s: VM s was refused here for want of it and asked for PB_KIND_ROOM */
+    struct msg_queue *queue;      /* of vCPU 0 */
     struct grants grants;
     struct landing landing;
     struct ipc_link to[IPC_VMS_MAX];
@@ -131,9 +134,9 @@ bool ipc_inbox_ready(const struct ipc_inbox *in);
 /* Moves messages from the queue into the inbox while both allow; returns how many. */
 u32 ipc_inbox_fill(struct ipc *ipc, u32 vm, struct ipc_inbox *in);
 
-/* Tells the VMs that were refused by vm and asked for it that they may try again; called after room was made.
+/* Tells the VMs that were refused by vm for want of this that they may try again; called after there is more.
  */
-void ipc_tell_room(struct ipc *ipc, u32 vm);
+void ipc_tell_room(struct ipc *ipc, u32 vm, enum ipc_want what);
 
 /* ---- page.c ---- */
 

@@ -22,7 +22,7 @@ u32 ipc_offer(struct ipc *ipc, u32 vm, u64 gfn, u64 count, u64 *accepted)
         }
     }
     if (*accepted)
-        ipc_tell_room(ipc, vm);
+        ipc_tell_room(ipc, vm, IPC_WANTS_LANDING);
     return status;
 }
 
@@ -147,5 +147,7 @@ void ipc_vm_ended(struct ipc *ipc, u32 vm)
     for (u32 peer = 0; peer < ipc->count; peer++)
         if (ipc_modes(ipc, vm, peer))
             (void)ipc_tell(ipc, peer, vm, PB_KIND_STOPPED, 0);
-    ipc_tell_room(ipc, vm); /* who waits for room here must not wait for ever */
+    /* who waits for something here must not wait for ever */
+    ipc_tell_room(ipc, vm, IPC_WANTS_ROOM);
+    ipc_tell_room(ipc, vm, IPC_WANTS_LANDING);
 }

@@ -5,7 +5,8 @@
 void ipc_vm_init(struct ipc_vm *vm, struct msg_queue *queue)
 {
     atomic_init(&vm->alive, true);
-    atomic_init(&vm->wants_room, 0);
+    atomic_init(&vm->wants[IPC_WANTS_ROOM], 0);
+    atomic_init(&vm->wants[IPC_WANTS_LANDING], 0);
     vm->queue = queue;
     landing_init(&vm->landing);
     memset(vm->to, 0, sizeof(vm->to));
@@ -34,9 +35,9 @@ bool ipc_tell(struct ipc *ipc, u32 to, u32 about, u16 kind, u64 page)
     return true;
 }
 
-void ipc_tell_room(struct ipc *ipc, u32 vm)
+void ipc_tell_room(struct ipc *ipc, u32 vm, enum ipc_want what)
 {
-    _Atomic u32 *wants = &ipc->vm[vm]->wants_room;
+    _Atomic u32 *wants = &ipc->vm[vm]->wants[what];
     u32 who;
 
     if (likely(!atomic_load_explicit(wants, memory_order_seq_cst)))
@@ -56,7 +57,7 @@ u32 ipc_receive(struct ipc *ipc, u32 vm, struct pb_message *to)
     to->sequence = ++me->received[to->sender];
     if (to->kind < PB_KIND_RETURNED) /* the hypervisor's own messages are not counted in the channel */
         atomic_fetch_sub_explicit(&ipc->vm[to->sender]->to[vm].in_flight, 1, memory_order_seq_cst);
-    ipc_tell_room(ipc, vm);
+    ipc_tell_room(ipc, vm, IPC_WANTS_ROOM);
     return PB_STATUS_OK;
 }
 

@@ -128,7 +128,8 @@ static u32 prepare(struct ipc *ipc, const struct send_plan *p, struct send_state
         if (status != PB_STATUS_OK) {
             msg_queue_unreserve(s->to->queue);
             atomic_fetch_sub_explicit(&s->link->in_flight, 1, memory_order_seq_cst);
-            ipc_tell_room(ipc, p->message.receiver); /* others may have been refused meanwhile */
+            /* others may have been refused meanwhile */
+            ipc_tell_room(ipc, p->message.receiver, IPC_WANTS_ROOM);
             return status;
         }
     }
@@ -178,18 +179,24 @@ u32 send_run(struct ipc *ipc, struct send_plan *p)
 static u32 send_one(struct ipc *ipc, u32 sender, const struct pb_message *m)
 {
     struct send_plan plan;
-    u32 status = send_plan(ipc, sender, m, &plan);
+    u32 status = send_plan(ipc, sender, m, &plan), own = 1u << sender;
+    bool asked[IPC_WANTS] = {false, false};
 
-    if (status == PB_STATUS_OK)
-        status = send_run(ipc, &plan);
-    if ((status != PB_STATUS_QUEUE_FULL && status != PB_STATUS_NO_LANDING) || !(m->flags & PB_FLAG_ROOM))
+    if (status != PB_STATUS_OK)
         return status;
-    /* Say that we want to know of room, then look once more: whoever makes room looks after making it. Model:
-     * tests/model/model_room.c. */
-    atomic_fetch_or_explicit(&ipc->vm[m->receiver]->wants_room, 1u << sender, memory_order_seq_cst);
-    status = send_run(ipc, &plan);
-    if (status == PB_STATUS_OK)
-        atomic_fetch_and_explicit(&ipc->vm[m->receiver]->wants_room, ~(1u << sender), memory_order_seq_cst);
+    for (;;) {
+        enum ipc_want want;
+
+        status = send_run(ipc, &plan);
+        want = status == PB_STATUS_NO_LANDING ? IPC_WANTS_LANDING : IPC_WANTS_ROOM;
+        if ((status != PB_STATUS_QUEUE_FULL && status != PB_STATUS_NO_LANDING) ||
+            !(m->flags & PB_FLAG_ROOM) || asked[want])
+            break;
+        /* Say that we want it, then look once more: whoever makes room looks after making it. Model:
+         * tests/model/model_room.c. */
+        asked[want] = true;
+        atomic_fetch_or_explicit(&ipc->vm[m->receiver]->wants[want], own, memory_order_seq_cst);
+    }
     return status;
 }
 
