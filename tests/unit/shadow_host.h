@@ -27,16 +27,15 @@ static inline enum err host_shadow_init(struct host_shadow *h, struct shadow *sh
 
 /* An arena that a new guest takes over from the last one; small, so that matrices run out of channels too. */
 static u8 *host_matrix_arena;
-static u64 host_matrix_used, host_matrix_limit;
+static _Atomic u64 host_matrix_used;
+static u64 host_matrix_limit;
 
+/* Called by producers, on any thread. */
 static inline void *host_matrix_memory(void *context, u64 bytes)
 {
-    void *got = host_matrix_arena + host_matrix_used;
+    u64 at = atomic_fetch_add(&host_matrix_used, ALIGN_UP(bytes, 64));
     (void)context;
-    if (host_matrix_used + bytes > host_matrix_limit)
-        return NULL;
-    host_matrix_used = ALIGN_UP(host_matrix_used + bytes, 64);
-    return got;
+    return at + bytes <= host_matrix_limit ? host_matrix_arena + at : NULL;
 }
 
 static inline struct matrix *host_matrix(u32 vcpus, u64 limit)

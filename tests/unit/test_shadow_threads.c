@@ -1,0 +1,267 @@
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_sync.c mm/shadow_patch.c
+ * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
+/* libs: -lpthread */
+/*
+ * test_shadow_threads.c - the vCPUs of one guest as real threads on the real shadow code (also built with
+ * ThreadSanitizer): they edit the same page tables by traced and by native stores, and after INVLPG none may
+ * use a translation older than the entry it had read before. PB_SEED, PB_STEPS (per thread).
+ *
+ * Each entry has one writer; its frame number counts its versions (modulo VERSIONS), so "older" can be told.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/regs.h"
+#include "mm/audit.h"
+#include "tests/unit/shadow_host.h"
+
+#define VCPUS      3u
+#define PAGES      4096u
+#define FRAMES     128u
+#define TABLES     4u /* page tables 103 .. 106, under PD 102, PDPT 101, PML4 100 */
+#define SLOTS      24u
+#define FIRST_DATA 1024u
+#define VERSIONS   2048u
+#define VA         (1ull << 39)
+#define TABLE      (PTE_P | PTE_W | PTE_A)
+#define PAGE       (PTE_P | PTE_W | PTE_A | PTE_D)
+
+static u8 *ram;
+static struct p2m p2m;
+static struct trace_map trace_map;
+static struct shadow_vm vm;
+static struct shadow shadow[VCPUS];
+static struct host_shadow host[VCPUS];
+static struct paging_state ps;
+static _Atomic bool kicked[VCPUS];
+static _Atomic u32 violations;
+static u64 steps, seed;
+
+struct vcpu {
+    struct shadow *sh;
+    u32 index;
+    u64 rng;
+    u64 version[TABLES][SLOTS];
+    u64 native, emulated;
+};
+
+static u64 rnd(struct vcpu *v)
+{
+    v->rng ^= v->rng << 13;
+    v->rng ^= v->rng >> 7;
+    v->rng ^= v->rng << 17;
+    return v->rng * 0x2545f4914f6cdd1dull >> 11;
+}
+
+static _Atomic u64 *entry_at(u64 gfn, u64 index)
+{
+    return (_Atomic u64 *)(ram + gfn * PAGE_SIZE) + index;
+}
+
+static void kick(void *context, u64 mask)
+{
+    (void)context;
+    for (u32 i = 0; i < VCPUS; i++)
+        if (mask & BIT(i))
+            atomic_store(&kicked[i], true);
+}
+
+static u64 leaf(const struct shadow *sh, u64 va)
+{
+    u64 at = sh->root.v;
+    for (int level = 4; level > 0; level--) {
+        u64 e = ((u64 *)at)[va >> (12 + 9 * (level - 1)) & 511];
+        if (!e || level == 1)
+            return e;
+        at = e & PTE_ADDR_MASK;
+    }
+    return 0;
+}
+
+static u64 version_of_gfn(u64 gfn)
+{
+    return gfn - FIRST_DATA;
+}
+static u64 version_of_leaf(u64 e)
+{
+    return version_of_gfn(((e & PTE_ADDR_MASK) - (uintptr_t)ram) >> PAGE_SHIFT);
+}
+
+/* The guest stores v to an entry of its tables. */
+static void store(struct vcpu *v, u64 gfn, u64 index, u64 value)
+{
+    gpa_t gpa = GPA(gfn << PAGE_SHIFT | index << 3);
+
+    for (int tries = 0; tries < 100; tries++) {
+        u64 mapped = leaf(v->sh, gpa.v);
+        struct shadow_fault f;
+        if (mapped &
+            PTE_W) { /* natively, through the identity map; no exit, so no kick is served in between */
+            atomic_store(entry_at(gfn, index), value);
+            v->native++;
+            return;
+        }
+        f = shadow_fault(v->sh, GVA(gpa.v), PF_W | (mapped ? PF_P : 0), 0, false);
+        if (f.verdict == SHADOW_TRACED_WRITE) {
+            if (rnd(v) % 16 == 0) {
+                shadow_give_up(v->sh, f.gpa);
+                continue;
+            }
+            if (guest_mem_write(&p2m, gpa, &value, sizeof value) != ERR_OK)
+                break;
+            shadow_write_done(v->sh, gpa, sizeof value);
+            v->emulated++;
+            return;
+        }
+    }
+    atomic_fetch_add(&violations, 1);
+}
+
+static void edit(struct vcpu *v)
+{
+    u64 t = rnd(v) % TABLES, s = rnd(v) % SLOTS;
+
+    s -= s % VCPUS;
+    s += v->index;
+    if (s >= SLOTS)
+        return;
+    v->version[t][s] = (v->version[t][s] + 1) % VERSIONS;
+    store(v, 103 + t, s, (FIRST_DATA + v->version[t][s]) << PAGE_SHIFT | PAGE);
+}
+
+/* Reads an entry as the guest does, makes the event, and uses the translation. */
+static void check(struct vcpu *v, bool whole)
+{
+    u64 t = rnd(v) % TABLES, s = rnd(v) % SLOTS;
+    u64 va = VA + (t << 21 | s << PAGE_SHIFT);
+    u64 before = atomic_load(entry_at(103 + t, s)), e;
+
+    if (whole)
+        shadow_set_paging(v->sh, &ps);
+    else
+        shadow_invlpg(v->sh, GVA(va));
+    e = leaf(v->sh, va);
+    if (!e) {
+        shadow_fault(v->sh, GVA(va), 0, 0, false);
+        e = leaf(v->sh, va);
+    }
+    if (e && (version_of_leaf(e) - version_of_gfn((before & PTE_ADDR_MASK) >> PAGE_SHIFT)) % VERSIONS >=
+                 VERSIONS / 2)
+        atomic_fetch_add(&violations, 1);
+}
+
+static void *run(void *context)
+{
+    struct vcpu *v = context;
+
+    for (u64 i = 0; i < steps; i++) {
+        u64 what = rnd(v) % 16;
+        if (atomic_load(&kicked[v->index]) && rnd(v) % 4 == 0) {
+            atomic_store(&kicked[v->index], false);
+            shadow_service_kicks(v->sh);
+        }
+        if (what < 6)
+            edit(v);
+        else if (what < 14)
+            check(v, false);
+        else
+            check(v, true);
+        if (rnd(v) % 4096 == 0)
+            shadow_clear(v->sh);
+    }
+    return NULL;
+}
+
+static void setup(void)
+{
+    ram = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    p2m_init(&p2m, malloc(PAGES * sizeof(u64)), PAGES);
+    assert_int_equal(p2m_map_ram(&p2m, 0, ptr_to_hpa(ram), PAGES), ERR_OK);
+    trace_map_init(&trace_map, malloc(trace_map_size(PAGES)), PAGES);
+    vm = (struct shadow_vm){.p2m = &p2m, .traces = &trace_map, .vcpus = VCPUS, .kick = kick};
+    vm.matrix = host_matrix(VCPUS, MIB);
+    atomic_store(entry_at(100, 0), 200 << 12 | TABLE);
+    atomic_store(entry_at(200, 0), 201 << 12 | TABLE);
+    for (u64 i = 0; i < 8; i++)
+        atomic_store(entry_at(201, i), i << 21 | PAGE | PTE_PS);
+    atomic_store(entry_at(100, 1), 101 << 12 | TABLE);
+    atomic_store(entry_at(101, 0), 102 << 12 | TABLE);
+    for (u64 t = 0; t < TABLES; t++) {
+        atomic_store(entry_at(102, t), (103 + t) << 12 | TABLE);
+        for (u64 s = 0; s < SLOTS; s++)
+            atomic_store(entry_at(103 + t, s), FIRST_DATA << 12 | PAGE);
+    }
+    ps = (struct paging_state){.cr0 = CR0_PE | CR0_PG | CR0_WP,
+                               .cr4 = CR4_PAE,
+                               .efer = EFER_LME | EFER_LMA,
+                               .cr3 = 100 << 12,
+                               .maxphyaddr = 46};
+    for (u32 i = 0; i < VCPUS; i++) {
+        struct shadow_config c = {
+            .vm = &vm, .vcpu = i, .maxphyaddr = 46, .frame_count = FRAMES, .tuning = SHADOW_TUNING_DEFAULT};
+        c.tuning.flood_writes = i == 0 ? 0 : 3;
+        c.tuning.calm_events = 2;
+        c.tuning.stale = i == 1 ? SHADOW_STALE_INVALIDATE : SHADOW_STALE_REDERIVE;
+        c.frames = ptr_to_hpa(
+            mmap(NULL, FRAMES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        c.hfn_base = (uintptr_t)ram >> 12;
+        c.hfn_count = PAGES;
+        assert_int_equal(host_shadow_init(&host[i], &shadow[i], &c), ERR_OK);
+        shadow_set_paging(&shadow[i], &ps);
+    }
+}
+
+static void nobody_uses_an_older_translation_than_it_may(void **state)
+{
+    static struct vcpu vcpu[VCPUS];
+    pthread_t thread[VCPUS];
+    u64 native = 0, emulated = 0, posted = 0, skipped = 0, kicks = 0;
+
+    (void)state;
+    seed = getenv("PB_SEED") ? strtoull(getenv("PB_SEED"), NULL, 0) : 1;
+    steps = getenv("PB_STEPS") ? strtoull(getenv("PB_STEPS"), NULL, 0) : 60000;
+    setup();
+    for (u32 i = 0; i < VCPUS; i++) {
+        vcpu[i] = (struct vcpu){.sh = &shadow[i], .index = i, .rng = seed * 77 + i + 1};
+        assert_int_equal(pthread_create(&thread[i], NULL, run, &vcpu[i]), 0);
+    }
+    for (u32 i = 0; i < VCPUS; i++)
+        pthread_join(thread[i], NULL);
+    for (u32 i = 0; i < VCPUS; i++) {
+        struct audit_report r;
+        struct flush f;
+        shadow_service_kicks(&shadow[i]);
+        shadow_set_paging(&shadow[i], &ps);
+        if (!shadow_audit(&shadow[i], &r, &f)) {
+            shadow_audit_print(&r);
+            fail_msg("audit of vCPU %u, seed %llu", i, (unsigned long long)seed);
+        }
+        native += vcpu[i].native;
+        emulated += vcpu[i].emulated;
+        posted += shadow[i].stats.patches_posted;
+        skipped += shadow[i].stats.patches_skipped;
+        kicks += shadow[i].stats.kicks_served;
+    }
+    if (atomic_load(&violations))
+        fail_msg("%u stale translations, seed %llu", atomic_load(&violations), (unsigned long long)seed);
+    print_message("%u threads, %llu steps each: %llu native and %llu emulated stores, %llu patches posted, "
+                  "%llu skipped, "
+                  "%llu kicks\n",
+                  VCPUS, (unsigned long long)steps, (unsigned long long)native, (unsigned long long)emulated,
+                  (unsigned long long)posted, (unsigned long long)skipped, (unsigned long long)kicks);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_uses_an_older_translation_than_it_may),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
