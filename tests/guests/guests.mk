@@ -41,3 +41,4 @@ CHECK_TOOL := $(BUILD)/patchbay-check
 $(CHECK_TOOL): $(patsubst %.c,$(BUILD)/host/%.o,tests/tools/patchbay-check.c $(wildcard vmm/config*.c) arch/err.c arch/format.c)
 	$(call say,HOSTLD,$@)
 	$(Q)$(CC) $(HOST_CFLAGS) -o $@ $^ $(shell $(CC) -print-file-name=libinih.a)
+$(BUILD)/unit/test_patchbay_check: $(CHECK_TOOL)
