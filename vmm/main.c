@@ -98,6 +98,7 @@ static void read_config(const struct boot_info *info, struct config_report *repo
         log_line("no %s: running the demonstration", BOOT_CONFIG_PATH);
     enum err parsed = config_parse_boot(text, size, &config, report);
     log_debug = config.log == LOG_DEBUG;
+    audit_on = config.audit;
     if (parsed != ERR_OK)
         log_line("configuration: %u errors", report->errors);
 }
@@ -212,10 +213,10 @@ static void print_cpus(const struct boot_info *info)
     u64 last = 0;
 
     vmx_caps_heading(text, sizeof(text));
-    log_line("          apic%s", text);
+    log_line("cpu       apic %s", text);
     for (u32 i = 0; i < cpus_used(); i++) {
         vmx_caps_describe(&cpus[i].vmx.caps, text, sizeof(text));
-        log_line("cpu %3u: %4u%s", i, cpus[i].cpu->apic_id, text);
+        log_line("cpu %3u:  %4u %s", i, cpus[i].cpu->apic_id, text);
         last = MAX(last, cpus[i].first_instruction);
     }
     log_line("boot: %lu ticks from efi_main to the first guest instruction on every CPU",

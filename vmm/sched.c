@@ -17,12 +17,14 @@
 #include "arch/console.h"
 #include "arch/idle.h"
 #include "arch/tsc.h"
+#include "mm/audit.h"
 #include "vmm/console.h"
 #include "vmm/events.h"
 #include "vmm/exit.h"
 #include "vmm/fpu.h"
 
 #define SLICE_US        5000u /* of a CPU that several vCPUs want */
+#define AUDIT_PERIOD    256u  /* exits */
 #define CONSOLE_POLL_US 5000u /* how often the boot CPU looks at the keyboard */
 
 static u64 ticks_of_us(u64 us)
@@ -160,6 +162,24 @@ static bool before_entry(struct vmm_cpu *me, struct vcpu *v)
     return true;
 }
 
+/* [machine] audit = on: the whole shadow against a naive walk, every AUDIT_PERIOD exits (design "Shadow MMU"
+ * 11). */
+static void audit(struct vcpu *v)
+{
+    struct audit_report report;
+    struct flush flush;
+
+    if (v->stats.exits % AUDIT_PERIOD)
+        return;
+    bool clean = shadow_audit(&v->shadow, &report, &flush);
+    vcpu_flush(v, flush);
+    v->stats.audits++;
+    if (clean)
+        return;
+    shadow_audit_print(&report);
+    vm_fail(v, "shadow audit: %s", audit_kind_name(report.kind));
+}
+
 /* One VM entry and its exit. */
 static enum exit_result step(struct vmm_cpu *me, struct vcpu *v)
 {
@@ -172,6 +192,8 @@ static enum exit_result step(struct vmm_cpu *me, struct vcpu *v)
         enum exit_result result = exit_dispatch(v, vmx_exit_begin(&v->vmx));
         if (unlikely(messages_to_drain(v)))
             messages_deliver(v);
+        if (unlikely(audit_on))
+            audit(v);
         return result;
     }
     if (entered == VMX_ENTER_KICKED)

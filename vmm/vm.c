@@ -9,7 +9,7 @@
 #include "vmm/guest_regs.h"
 #include "vmm/stats.h"
 
-bool log_debug;
+bool log_debug, audit_on;
 
 void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
 {
@@ -174,6 +174,8 @@ void vm_report_end(struct vm *vm)
     messages_vm_ended(vm);
     log_line("vm %s: ended: %s, code %u, after %lu ms and %lu exits", vm->name, vm->end_words, vm->exit_code,
              ms, exits);
+    if (audit_on)
+        log_line("vm %s: %lu audits of its shadow", vm->name, vm->vcpu[0]->stats.audits);
     if (log_debug)
         stats_print(vm);
     atomic_fetch_sub_explicit(&vms_running, 1, memory_order_release);

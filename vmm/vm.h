@@ -55,7 +55,7 @@ enum vcpu_state {
 struct vcpu_stats {
     u64 exits;
     u64 by_reason[VMX_EXIT_COUNT];
-    u64 emulated, emulate_unknown, interrupts, kicks;
+    u64 emulated, emulate_unknown, interrupts, kicks, audits;
 };
 
 /* What the emulation of one instruction knows and finds; private to vmm/access.c and its callers. */
@@ -187,8 +187,8 @@ void vm_fail_entry(struct vcpu *v, enum vmx_enter_result result);
  * bench`. */
 void vm_bench_byte(struct vm *vm, u8 byte);
 
-/* [machine] log = debug */
-extern bool log_debug;
+/* [machine] log = debug, audit = on; set before any VM runs */
+extern bool log_debug, audit_on;
 
 /* The last vCPU of the VM has stopped: says so. */
 void vm_report_end(struct vm *vm);
