@@ -65,17 +65,21 @@ static u32 frame_for_rmap(void *context)
     return no;
 }
 
+static bool block_valid(u32 entries)
+{
+    return entries && entries <= ENTRIES && !(entries & (entries - 1));
+}
+
 static bool config_valid(const struct shadow_config *c)
 {
     const struct shadow_vm *vm = c->vm;
-    u32 prefill = c->tuning.prefill;
 
     return vm && vm->p2m && vm->traces && vm->matrix && vm->vcpus <= TRACE_VCPUS_MAX && c->vcpu < vm->vcpus &&
            vm->traces->count >= vm->p2m->count && c->frame_count >= SHADOW_FRAMES_MIN &&
            c->frame_count < RMAP_PAGES_MAX && !(c->frames.v & PAGE_MASK) && c->frames.v &&
            !(c->low_frame.v & PAGE_MASK) && c->low_frame.v && c->low_frame.v <= FOUR_GIB_FRAME &&
-           c->metadata && c->maxphyaddr >= 32 && c->maxphyaddr <= 52 && prefill && prefill <= ENTRIES &&
-           !(prefill & (prefill - 1));
+           c->metadata && c->maxphyaddr >= 32 && c->maxphyaddr <= 52 && block_valid(c->tuning.prefill) &&
+           block_valid(c->tuning.prefill_used);
 }
 
 /* Every frame but those of LIVE pages becomes free. */

@@ -81,13 +81,15 @@ struct shadow_vm {
 /* Tunables; SHADOW_TUNING_DEFAULT for the measured defaults. */
 struct shadow_tuning {
     u16 prefill;      /* entries of a splintered large page filled at one fault: 1 .. 512, a power of two */
+    u16 prefill_used; /* entries of a page table looked at around a fault; those with A=1 are filled: likewise
+                       */
     u16 flood_writes; /* traced writes to one leaf table without an event between before it goes loose; 0 =
                          never */
     u16 calm_events;  /* events without a change before a loose table is traced again; 0 = never */
     u16 loose_max;    /* loose tables held at once; beyond it the oldest is dropped */
     enum shadow_stale_policy stale;
 };
-#define SHADOW_TUNING_DEFAULT ((struct shadow_tuning){64, 3, 6, 64, SHADOW_STALE_REDERIVE})
+#define SHADOW_TUNING_DEFAULT ((struct shadow_tuning){64, 8, 3, 6, 64, SHADOW_STALE_REDERIVE})
 
 struct shadow_config {
     struct shadow_vm *vm;

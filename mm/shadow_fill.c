@@ -107,26 +107,51 @@ static void fill_neighbours(struct shadow *sh, u32 no, u32 slot)
     }
 }
 
+/* Entries of a page table around slot that the guest has used before (A=1), but this shadow has not. */
+static void fill_used_neighbours(struct shadow *sh, u32 no, u32 slot)
+{
+    u64 key = sh->page[no].key;
+    u32 count = sh->tuning.prefill_used;
+    u32 first = slot & ~(count - 1);
+    struct shadow_table table = shadow_table(sh, key);
+
+    for (u32 i = first; table.at && i < first + count; i++) {
+        u64 primary, e;
+        if (entry_get(sh, no, i))
+            continue;
+        primary = shadow_primary_in(table, key, i);
+        if ((primary & (PTE_P | PTE_A)) != (PTE_P | PTE_A))
+            continue;
+        note_snapshot(sh, no, i, primary);
+        e = shadow_derive(sh, key, i, primary);
+        if (e && shadow_entry_set(sh, no, i, e))
+            sh->stats.fills_extra++;
+    }
+}
+
 /* The last level. Returns the entry made. */
 static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
 {
     u64 key = sh->page[no].key;
     u32 slot = slot_of(f->gva, 1);
-    u64 entry;
+    u64 primary = f->walk.entry[1], entry;
 
+    sh->stats.fills++;
     if (key_direct(key)) {
         entry = shadow_leaf(sh, key_gfn(key) + slot, PTE_P | PTE_W | PTE_U);
-    } else {
-        u64 primary = f->walk.entry[1];
-        u64 rights = shadow_rights(key, primary, true, f->wp0_write) | (primary & PTE_G);
-        entry = shadow_leaf(sh, (primary & PTE_ADDR_MASK) >> PAGE_SHIFT, rights);
-        note_snapshot(sh, no, slot, primary);
+        if (!shadow_entry_set(sh, no, slot, entry))
+            return 0;
+        if (sh->tuning.prefill > 1)
+            fill_neighbours(sh, no, slot);
+        return entry;
     }
+    entry = shadow_leaf(sh, (primary & PTE_ADDR_MASK) >> PAGE_SHIFT,
+                        shadow_rights(key, primary, true, f->wp0_write) | (primary & PTE_G));
+    note_snapshot(sh, no, slot, primary);
     if (!shadow_entry_set(sh, no, slot, entry))
         return 0;
-    if (key_direct(key) && sh->tuning.prefill > 1)
-        fill_neighbours(sh, no, slot);
-    sh->stats.fills++;
+    if (sh->tuning.prefill_used > 1)
+        fill_used_neighbours(sh, no, slot);
     return entry;
 }
 

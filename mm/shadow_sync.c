@@ -11,6 +11,7 @@
 #include "mm/shadow_internal.h"
 
 #define PROMOTIONS_PER_EVENT 8
+#define COMPARE_AT_ONCE      8
 #define RELINK_PASSES        4
 #define SNAPSHOT_RESERVE     (2 * FRAMES_RESERVE)
 
@@ -188,6 +189,18 @@ static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
     return snapshot || ((old ^ new) & ~PTE_A);
 }
 
+/* Relaxed is enough: the event's own handshakes came before, and a difference is read again. */
+static inline u64 difference(const _Atomic u64 *primary, const u64 *snapshot, u32 i)
+{
+    return atomic_load_explicit(&primary[i], memory_order_relaxed) ^ snapshot[i];
+}
+
+static inline bool differs(const _Atomic u64 *p, const u64 *s)
+{
+    return difference(p, s, 0) | difference(p, s, 1) | difference(p, s, 2) | difference(p, s, 3) |
+           difference(p, s, 4) | difference(p, s, 5) | difference(p, s, 6) | difference(p, s, 7);
+}
+
 /* Brings a loose page up to date; true if anything had changed. */
 static bool sync_page(struct shadow *sh, u32 no)
 {
@@ -207,12 +220,12 @@ static bool sync_page(struct shadow *sh, u32 no)
                 changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
         return changed != 0;
     }
-    if (likely(!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT)) {
-        const _Atomic u64 *primary = table.at;
-        for (u32 slot = 0; slot < ENTRIES; slot++) {
-            u64 v = atomic_load_explicit(&primary[slot], memory_order_seq_cst) | table.pretend;
-            if (unlikely(v != snapshot[slot]))
-                changed += sync_entry(sh, no, slot, v);
+    if (likely(!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT && !table.pretend)) {
+        for (u32 slot = 0; slot < ENTRIES; slot += COMPARE_AT_ONCE) {
+            if (likely(!differs((const _Atomic u64 *)table.at + slot, snapshot + slot)))
+                continue;
+            for (u32 i = slot; i < slot + COMPARE_AT_ONCE; i++)
+                changed += sync_entry(sh, no, i, shadow_primary_in(table, p->key, i));
         }
     } else {
         for (u32 slot = 0; slot < ENTRIES; slot++)

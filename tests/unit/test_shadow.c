@@ -91,6 +91,7 @@ static struct shadow_tuning tuned(void)
 {
     struct shadow_tuning t = SHADOW_TUNING_DEFAULT;
     t.flood_writes = 0;
+    t.prefill_used = 1;
     return t;
 }
 
@@ -265,6 +266,7 @@ static void a_burst_of_writes_loosens_a_table_and_calm_traces_it_again(void **st
     (void)state;
     t.flood_writes = 3;
     t.calm_events = 2;
+    t.prefill_used = 8;
     start(1, t);
     touch(sh, VA, 0);
     for (u64 i = 0; i < 512; i++)

@@ -556,6 +556,7 @@ static struct shadow_tuning random_tuning(void)
 {
     static const u16 prefill[] = {1, 8, 64, 512}, few[] = {0, 1, 3, 6}, loose[] = {1, 2, 8, 64};
     return (struct shadow_tuning){.prefill = prefill[rnd() % 4],
+                                  .prefill_used = prefill[rnd() % 4],
                                   .flood_writes = few[rnd() % 4],
                                   .calm_events = few[rnd() % 4],
                                   .loose_max = loose[rnd() % 4],
