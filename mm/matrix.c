@@ -6,12 +6,13 @@ u64 matrix_metadata_size(u32 size)
     return size * sizeof(struct matrix_consumer) + (u64)size * size * sizeof(struct channel *);
 }
 
-static struct channel *make_channel(struct matrix *m, u32 entries)
+static struct channel *make_channel(struct matrix *m, bool self)
 {
-    u64 bytes = channel_size(&entries);
+    u32 entries = self ? MATRIX_SELF_ENTRIES : MATRIX_PAIR_ENTRIES;
+    u64 bytes = channel_size(&entries, self);
     void *memory = m->get_memory(m->ctx, bytes);
 
-    return memory ? channel_init(memory, entries) : NULL;
+    return memory ? channel_init(memory, entries, self) : NULL;
 }
 
 enum err matrix_init(struct matrix *m, u32 size, void *metadata, void *(*get_memory)(void *ctx, u64 bytes),
@@ -25,10 +26,10 @@ enum err matrix_init(struct matrix *m, u32 size, void *metadata, void *(*get_mem
     m->consumer = metadata;
     m->channel = (_Atomic(struct channel *) *)(m->consumer + size);
     for (u32 i = 0; i < size; i++) {
-        struct channel *self = make_channel(m, MATRIX_SELF_ENTRIES);
+        struct channel *self = make_channel(m, true);
         if (!self)
             return ERR_NO_MEMORY;
-        atomic_store_explicit(&m->channel[i * size + i], self, memory_order_release);
+        m->consumer[i].self = self;
     }
     return ERR_OK;
 }
@@ -39,14 +40,15 @@ static void announce(_Atomic u64 *mask, u32 producer)
         atomic_fetch_or_explicit(mask, BIT(producer), memory_order_seq_cst);
 }
 
-enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, const struct patch *p)
+static __attribute__((noinline)) enum channel_posted post_to_other(struct matrix *m, u32 producer,
+                                                                   u32 consumer, const struct patch *p)
 {
     _Atomic(struct channel *) *at = &m->channel[producer * m->size + consumer];
     struct channel *c = atomic_load_explicit(at, memory_order_relaxed); /* written by this producer only */
     enum channel_posted posted = CHANNEL_OVERFLOW;
 
     if (unlikely(!c)) {
-        c = make_channel(m, MATRIX_PAIR_ENTRIES);
+        c = make_channel(m, false);
         atomic_store_explicit(at, c, memory_order_release);
     }
     if (likely(c != NULL))
@@ -58,7 +60,15 @@ enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, co
     return posted;
 }
 
-bool matrix_drain(struct matrix *m, u32 consumer, void (*take)(void *ctx, const struct patch *p), void *ctx)
+enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, const struct patch *p)
+{
+    if (producer == consumer)
+        return channel_post(m->consumer[consumer].self, p);
+    return post_to_other(m, producer, consumer, p);
+}
+
+static __attribute__((noinline)) bool drain_others(struct matrix *m, u32 consumer,
+                                                   void (*take)(void *ctx, const struct patch *p), void *ctx)
 {
     struct matrix_consumer *to = &m->consumer[consumer];
     u64 producers = atomic_exchange_explicit(&to->pending, 0, memory_order_seq_cst);
@@ -73,5 +83,15 @@ bool matrix_drain(struct matrix *m, u32 consumer, void (*take)(void *ctx, const 
     }
     if (unlikely(atomic_load_explicit(&to->lost, memory_order_seq_cst)))
         lost |= atomic_exchange_explicit(&to->lost, 0, memory_order_seq_cst) != 0;
+    return lost;
+}
+
+bool matrix_drain(struct matrix *m, u32 consumer, void (*take)(void *ctx, const struct patch *p), void *ctx)
+{
+    const struct matrix_consumer *to = &m->consumer[consumer];
+    bool lost = channel_self_ready(to->self) && channel_drain(to->self, take, ctx);
+
+    if (unlikely(atomic_load_explicit(&to->pending, memory_order_seq_cst)))
+        lost |= drain_others(m, consumer, take, ctx);
     return lost;
 }

@@ -21,7 +21,8 @@
 
 struct matrix_consumer {
     aligned_to(64) _Atomic u64 pending; /* writers: producers (or), the consumer (exchange) */
-    _Atomic u64 lost;                   /* bit p: producer p had no channel; writers as above */
+    _Atomic u64 lost;     /* bit p: producer p had no channel, set before pending; writers as above */
+    struct channel *self; /* constant; both ends on the consumer's CPU, so it has no bit in pending */
 };
 
 struct matrix {
@@ -44,11 +45,13 @@ enum err must_check matrix_init(struct matrix *m, u32 size, void *metadata,
 /* Producer: tells one consumer. The primary was stored before (seq_cst). */
 enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, const struct patch *p);
 
-/* Is there anything for this consumer? Exact for what was posted before in the order that the guest can know
- * of. */
+/* Is there anything for this consumer? On its CPU. Exact for what was posted before in the order that the
+ * guest can know of. */
 static inline bool matrix_pending(const struct matrix *m, u32 consumer)
 {
-    return atomic_load_explicit(&m->consumer[consumer].pending, memory_order_seq_cst) != 0;
+    const struct matrix_consumer *to = &m->consumer[consumer];
+
+    return atomic_load_explicit(&to->pending, memory_order_seq_cst) != 0 || channel_self_ready(to->self);
 }
 
 /* Consumer: drains every channel to it. True: something was lost, as channel_drain(). */
