@@ -103,19 +103,20 @@ static void read_config(const struct boot_info *info, struct config_report *repo
         log_line("configuration: %u errors", report->errors);
 }
 
-static void check_config(const struct boot_info *info, struct config_report *report)
+static void check_config(const struct boot_info *info, const struct vmx_caps *caps,
+                         struct config_report *report)
 {
-    const struct platform_support have = {
+    struct platform_support have = {
         .cpus = cpus_used(),
         .memory = host_frames.free_pages << PAGE_SHIFT,
         .overhead = vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
-        .max_vcpus = 1,
-        .modes = CONFIG_MODE_MESSAGE | CONFIG_MODE_SHARE_RO | CONFIG_MODE_DONATE,
+        .ept = vmx_caps_has(caps, VMX_SECONDARY_EPT),
         .file_size = file_size,
         .ctx = (void *)(uintptr_t)info,
     };
     u32 before = report->errors;
 
+    config_this_version(&have);
     if (config_check(&config, &have, report) != ERR_OK)
         log_line("configuration: %u errors concerning this machine", report->errors - before);
 }
@@ -264,6 +265,16 @@ static void print_memory(const struct boot_info *info)
              guests / KIB, (host_frames.free_pages << PAGE_SHIFT) / KIB);
 }
 
+/* The VM of the configuration, else the first that runs. */
+static void select_keyboard(void)
+{
+    u32 vm = config.keyboard[0] ? config_find_vm(&config, config.keyboard) : 0;
+
+    for (u32 i = 0; i < vm_count && (vm >= vm_count || !vms[vm]); i++)
+        vm = i;
+    vmm_console_select(vm);
+}
+
 static no_return void finish(const struct config_report *report)
 {
     u32 code = report->errors ? CODE_NOT_STARTED : 0;
@@ -300,15 +311,14 @@ void vmm_main(const struct boot_info *info)
     if (!cpus_ready(&common))
         cannot_run();
     print_cpus(info);
-    check_config(info, &report);
+    check_config(info, &common, &report);
     if (!create_vms(info, &common, &report)) {
         log_line("no VM could be started");
         cannot_run();
     }
     messages_connect(&config);
     print_memory(info);
-    u32 keyboard = config.keyboard[0] ? config_find_vm(&config, config.keyboard) : 0;
-    vmm_console_select(keyboard < vm_count ? keyboard : 0);
+    select_keyboard();
     atomic_store_explicit(&go, true, memory_order_release);
     sched_run(me);
     finish(&report);
