@@ -4,7 +4,9 @@
 #include "arch/string.h"
 #include "mm/shadow_internal.h"
 
-#define SEARCH_BUDGET (1u << 20) /* shadow entries looked at to find a linear address for the report */
+#define ADDR_4K_MASK32 0xfffff000u
+#define ADDR_4M_MASK32 0xffc00000u
+#define SEARCH_BUDGET  (1u << 20) /* shadow entries looked at to find a linear address for the report */
 
 static const char *const kind_names[] = {
     [AUDIT_CLEAN] = "clean",
@@ -52,12 +54,12 @@ static struct meaning meaning_of(const struct shadow *sh, u64 key, u32 slot, u64
             m.usable &= !(v >> bit & 1);
         m.address = v & PTE_ADDR_MASK;
     } else {
-        m.address = v & 0xfffff000u;
+        m.address = v & ADDR_4K_MASK32;
         if (m.large) {
             u32 top = sh->maxphyaddr < 40 ? sh->maxphyaddr : 40;
             for (u32 bit = top - 19; bit <= 21; bit++)
                 m.usable &= !(v >> bit & 1);
-            m.address = (v & 0xffc00000u) | (v >> 13 & 255) << 32;
+            m.address = (v & ADDR_4M_MASK32) | (v >> 13 & 255) << 32;
         }
     }
     if (m.large) {

@@ -171,7 +171,7 @@ static u32 pae_root_choose(struct shadow *sh)
     const u64 *pdpte = sh->mode == GWALK_PAE ? sh->paging.pdpte : none;
     u64 gfn = sh->mode == GWALK_32BIT ? (u32)sh->paging.cr3 >> PAGE_SHIFT : 0;
     u64 key = key_make(gfn, sh->role, PAE_ROOT_WAYS - 1, 0);
-    u64 mix = (gfn ^ pdpte[0] >> PAGE_SHIFT ^ pdpte[3] >> (PAGE_SHIFT + 1)) * 0x9e3779b97f4a7c15ull;
+    u64 mix = (gfn ^ pdpte[0] >> PAGE_SHIFT ^ pdpte[3] >> (PAGE_SHIFT + 1)) * HASH_FACTOR;
     u32 first = (u32)(mix >> 32) % PAE_ROOT_SETS * PAE_ROOT_WAYS;
     u32 slot;
 

@@ -22,8 +22,9 @@
 #include "mm/matrix.h"
 #include "mm/shadow.h"
 
-#define ENTRIES    512u
-#define ENTRY_BITS 9
+#define HASH_FACTOR 0x9e3779b97f4a7c15ull /* 2^64 / golden ratio */
+#define ENTRIES     512u
+#define ENTRY_BITS  9
 
 #define KEY_GFN_SHIFT      24
 #define KEY_LEVEL_MASK     0x7u
@@ -125,7 +126,7 @@ static inline u32 slot_of(u64 gva, u32 level)
 }
 static inline u32 hash_of(const struct shadow *sh, u64 gfn)
 {
-    return (u32)((gfn * 0x9e3779b97f4a7c15ull) >> sh->hash_shift);
+    return (u32)((gfn * HASH_FACTOR) >> sh->hash_shift);
 }
 /* Loops over every LIVE page made from gfn, in any role (other gfns share chains). no: u32 variable. */
 #define FOR_PAGES_OF(sh, table, no)                                                      \
@@ -140,7 +141,7 @@ static inline bool shadow_is_root(const struct shadow *sh, u32 no)
 }
 
 /* shadow_pool.c: pages, their entries, reclaim. */
-u32 shadow_frame_take(void *sh); /* a zeroed frame for the rmap or a snapshot, or RMAP_NO_FRAME */
+u32 shadow_frame_take(void *context); /* a zeroed frame for the rmap or a snapshot, or RMAP_NO_FRAME */
 void shadow_frame_give(struct shadow *sh, u32 frame);
 u32 shadow_page_find(const struct shadow *sh, u64 key); /* page number + 1, or 0 */
 u32 shadow_page_make(struct shadow *sh, u64 key);       /* page number + 1, 0 = no frame */
