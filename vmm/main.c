@@ -14,8 +14,10 @@
 #include "vmm/main.h"
 
 #include "arch/console.h"
+#include "arch/format.h"
 #include "arch/log.h"
 #include "arch/machine.h"
+#include "arch/string.h"
 #include "arch/tsc.h"
 #include "mm/frames.h"
 #include "vmm/console.h"
@@ -123,37 +125,57 @@ static void check_config(const struct boot_info *info, const struct vmx_caps *ca
 
 /* ---- CPUs ---- */
 
-struct refusal {
-    u32 cpu;
-    bool any;
-};
-
+/* Kept, and said by the boot CPU once for all CPUs that have the same reason. */
 static void refuse(void *ctx, const char *text)
 {
-    const struct refusal *r = ctx;
+    struct vmm_cpu *me = ctx;
 
-    log_line("cannot run here: cpu %u: %s", r->cpu, text);
+    if (me->refusals < ARRAY_SIZE(me->refusal))
+        format_string(me->refusal[me->refusals++], sizeof(me->refusal[0]), "%s", text);
+}
+
+static bool same_refusal(const struct vmm_cpu *cpu, const char *text)
+{
+    for (u32 i = 0; i < cpu->refusals; i++)
+        if (strcmp(cpu->refusal[i], text) == 0)
+            return true;
+    return false;
+}
+
+static void print_refusal(u32 first, const char *text)
+{
+    u32 more = 0;
+
+    for (u32 i = 0; i < first; i++)
+        if (same_refusal(&cpus[i], text))
+            return;
+    for (u32 i = first + 1; i < cpus_used(); i++)
+        more += same_refusal(&cpus[i], text);
+    if (more)
+        log_line("cannot run here: %s (cpu %u and %u more)", text, first, more);
+    else
+        log_line("cannot run here: %s (cpu %u)", text, first);
+}
+
+static void print_refusals(void)
+{
+    for (u32 i = 0; i < cpus_used(); i++)
+        for (u32 n = 0; n < cpus[i].refusals; n++)
+            print_refusal(i, cpus[i].refusal[n]);
 }
 
 /* VMX operation and a first guest on the CPU that executes it. */
 static enum err start_cpu(struct vmm_cpu *me)
 {
-    struct refusal r = {me->cpu->index, false};
     hpa_t memory;
 
     fpu_enable();
-    if (!vmx_cpu_present()) {
-        refuse(&r,
-               "this CPU has no VMX (CPUID.1:ECX.VMX is 0): Intel VT-x is needed, and where the firmware or "
-               "an outer hypervisor can switch it on, it has to be on");
-        return ERR_UNSUPPORTED;
-    }
     enum err e = frames_alloc(&host_frames, 1 + PROBE_PAGES, PAGE_SIZE, 4 * GIB, &memory);
     if (e != ERR_OK) {
-        refuse(&r, "no memory below 4 GiB");
+        refuse(me, "no memory below 4 GiB");
         return e;
     }
-    e = vmx_cpu_enable(&me->vmx, memory, refuse, &r);
+    e = vmx_cpu_enable(&me->vmx, memory, refuse, me);
     if (e == ERR_OK)
         e = probe_run(me, HPA(memory.v + PAGE_SIZE));
     return e;
@@ -194,17 +216,18 @@ static bool cpus_ready(struct vmx_caps *common)
             phase = atomic_load_explicit(&cpus[i].phase, memory_order_acquire);
         } while (phase == PHASE_STARTING && tsc_read() < until);
         if (phase == PHASE_STARTING)
-            log_line("cannot run here: cpu %u did not come into VMX operation", i);
+            refuse(&cpus[i], "did not come into VMX operation");
         ok &= phase == PHASE_READY;
         if (phase != PHASE_READY)
             continue;
         if (i == 0)
             *common = cpus[0].vmx.caps;
         else if (vmx_caps_intersect(common, &cpus[i].vmx.caps) != ERR_OK) {
-            log_line("cannot run here: cpu %u and cpu 0 have different VMX revisions", i);
+            refuse(&cpus[i], "its VMX revision is not that of cpu 0");
             ok = false;
         }
     }
+    print_refusals();
     return ok;
 }
 
@@ -214,7 +237,7 @@ static void print_cpus(const struct boot_info *info)
     u64 last = 0;
 
     vmx_caps_heading(text, sizeof(text));
-    log_line("cpu       apic %s", text);
+    log_line("          apic %s", text);
     for (u32 i = 0; i < cpus_used(); i++) {
         vmx_caps_describe(&cpus[i].vmx.caps, text, sizeof(text));
         log_line("cpu %3u:  %4u %s", i, cpus[i].cpu->apic_id, text);

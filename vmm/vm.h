@@ -135,6 +135,9 @@ struct vm {
     void *(*take)(void *vm, u64 bytes);
 };
 
+#define VMM_REFUSALS     6u
+#define VMM_REFUSAL_TEXT 160u
+
 /* One physical CPU as the hypervisor uses it; struct cpu's `private` points here. */
 struct vmm_cpu {
     struct vmx_cpu vmx;
@@ -142,9 +145,11 @@ struct vmm_cpu {
     struct vcpu *current; /* whose registers are live */
     struct vcpu *run[VM_VCPUS_MAX];
     u32 run_count, next;
-    u64 slice_end;         /* TSC; ~0 while nobody else waits for the CPU */
-    u64 timer_armed;       /* what the APIC timer is set to; ~0: off */
-    enum err enabled;      /* result of vmx_cpu_enable() */
+    u64 slice_end;                                /* TSC; ~0 while nobody else waits for the CPU */
+    u64 timer_armed;                              /* what the APIC timer is set to; ~0: off */
+    enum err enabled;                             /* result of vmx_cpu_enable() and the first guest */
+    char refusal[VMM_REFUSALS][VMM_REFUSAL_TEXT]; /* why not */
+    u32 refusals;
     u64 first_instruction; /* TSC at which the first guest instruction had run here */
     _Atomic u32 phase;     /* enum cpu_phase; writer: this CPU, release */
     u64 poll_at;           /* TSC of the next look at console and keyboard */

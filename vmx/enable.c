@@ -93,7 +93,7 @@ enum err vmx_cpu_enable(struct vmx_cpu *cpu, hpa_t vmxon_region, vmx_line_fn lin
 
     *cpu = (struct vmx_cpu){.vmxon_region = vmxon_region};
     if (!vmx_cpu_present()) {
-        line(ctx, "this CPU has no VT-x (CPUID.1:ECX.VMX is 0)");
+        line(ctx, "no VMX (CPUID.1:ECX.VMX is 0): Intel VT-x is needed, and has to be on in the firmware");
         return ERR_UNSUPPORTED;
     }
     e = feature_control(line, ctx);
