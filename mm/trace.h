@@ -7,7 +7,7 @@
  * A frame is traced while its interest mask is not zero.
  *
  * The handshake (store, then load, on both sides; sequentially consistent; model-checked in
- * tests/model/trace):
+ * tests/model/model_trace.c):
  *
  *      installing a trace (vCPU c)              making a writable mapping (vCPU w)
  *      interest |= c         (S1)               writable |= w        (S2)
