@@ -45,6 +45,15 @@
 #define ICR_ALL_BUT_SELF 0xC0000u
 #define ICR_POLLS        1000000u
 
+/* 82093AA datasheet 3.1, 3.2 */
+#define IOAPIC_SELECT     0x00u
+#define IOAPIC_WINDOW     0x10u
+#define IOAPIC_VERSION    0x01u
+#define IOAPIC_PIN        0x10u /* low half of the first redirection entry */
+#define IOAPIC_LAST_SHIFT 16
+#define IOAPIC_LAST_MASK  0xFFu
+#define IOAPIC_MASKED     0x10000u
+
 #define PIC1_DATA 0x21
 #define PIC2_DATA 0xA1
 #define PIC_ALL   0xFF
@@ -219,6 +228,17 @@ u32 apic_timer_measure_read(void)
 
     reg_write(REG_TIMER_INITIAL, 0);
     return UINT32_MAX - current;
+}
+
+void ioapic_mask_all(u64 base)
+{
+    mmio_write32(base + IOAPIC_SELECT, IOAPIC_VERSION);
+    u32 last = mmio_read32(base + IOAPIC_WINDOW) >> IOAPIC_LAST_SHIFT & IOAPIC_LAST_MASK;
+
+    for (u32 pin = 0; pin <= last; pin++) {
+        mmio_write32(base + IOAPIC_SELECT, IOAPIC_PIN + 2 * pin);
+        mmio_write32(base + IOAPIC_WINDOW, IOAPIC_MASKED);
+    }
 }
 
 void pic_mask_all(void)

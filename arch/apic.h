@@ -52,5 +52,9 @@ void apic_set_timer_hz(u64 hz);
 void apic_timer_measure_start(void);
 u32 apic_timer_measure_read(void);
 
+/* Masks every pin of the I/O APIC whose registers are at `base` (mapped uncached): the firmware may have left
+ * some on, and a level-triggered one would come again and again. 82093AA datasheet 3.2. */
+void ioapic_mask_all(u64 base);
+
 /* Masks both 8259 PICs: nothing of ours uses them. */
 void pic_mask_all(void);

@@ -18,6 +18,8 @@
 #define MADT_ENTRIES         44u
 #define MADT_LOCAL_APIC      0u
 #define MADT_LOCAL_APIC_SIZE 8u
+#define MADT_IOAPIC          1u
+#define MADT_IOAPIC_SIZE     12u
 #define MADT_X2APIC          9u
 #define MADT_X2APIC_SIZE     16u
 #define MADT_MAX_ENTRY       255u
@@ -113,6 +115,12 @@ static void add_cpu(struct acpi_info *info, u32 apic_id, u32 flags, u32 broadcas
         info->apic_ids[info->cpu_count++] = apic_id;
 }
 
+static void add_ioapic(struct acpi_info *info, u64 address)
+{
+    if (address && info->ioapic_count < ACPI_MAX_IOAPICS)
+        info->ioapics[info->ioapic_count++] = address;
+}
+
 static enum err damaged(struct acpi_info *info, const char *why)
 {
     info->why = why;
@@ -129,6 +137,8 @@ static enum err read_madt(const struct acpi_source *s, const struct table *t, st
             return damaged(info, "an entry of the MADT has a wrong length");
         if (e[0] == MADT_LOCAL_APIC && e[1] >= MADT_LOCAL_APIC_SIZE)
             add_cpu(info, e[3], (u32)field(e + 4, 4), XAPIC_ID_BROADCAST);
+        else if (e[0] == MADT_IOAPIC && e[1] >= MADT_IOAPIC_SIZE)
+            add_ioapic(info, field(e + 4, 4));
         else if (e[0] == MADT_X2APIC && e[1] >= MADT_X2APIC_SIZE)
             add_cpu(info, (u32)field(e + 4, 4), (u32)field(e + 8, 4), X2APIC_ID_BROADCAST);
     }

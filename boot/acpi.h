@@ -9,7 +9,8 @@
 #include "arch/err.h"
 #include "arch/types.h"
 
-#define ACPI_MAX_CPUS 256u
+#define ACPI_MAX_CPUS    256u
+#define ACPI_MAX_IOAPICS 16u
 
 struct acpi_source {
     bool (*read)(void *ctx, u64 address, void *to, size_t bytes); /* false: not readable memory */
@@ -19,8 +20,10 @@ struct acpi_source {
 struct acpi_info {
     u32 apic_ids[ACPI_MAX_CPUS]; /* of enabled CPUs, no id twice, in the table's order */
     u32 cpu_count;
-    u32 disabled;    /* entries not enabled (empty sockets, CPUs switched off by firmware) */
-    u32 not_listed;  /* enabled CPUs beyond ACPI_MAX_CPUS */
+    u32 disabled;                  /* entries not enabled (empty sockets, CPUs switched off by firmware) */
+    u32 not_listed;                /* enabled CPUs beyond ACPI_MAX_CPUS */
+    u64 ioapics[ACPI_MAX_IOAPICS]; /* addresses of their registers, whole pages apart; more are ignored */
+    u32 ioapic_count;
     u16 pm_timer;    /* I/O port of the PM timer, 0: unknown */
     const char *why; /* words for any error returned, "" for none */
 };

@@ -24,6 +24,8 @@ struct boot {
     u32 apic_ids[ACPI_MAX_CPUS]; /* [0] is the CPU we run on */
     u32 cpu_count;
     u16 pm_timer;
+    u64 ioapics[ACPI_MAX_IOAPICS];
+    u32 ioapic_count;
     u64 start_page; /* where the other CPUs begin, below 1 MiB */
 };
 

@@ -100,6 +100,8 @@ static bool list_by_acpi(struct boot *b)
         return false;
     enum err e = acpi_read(&source, rsdp, &info);
     b->pm_timer = info.pm_timer;
+    b->ioapic_count = info.ioapic_count;
+    memcpy(b->ioapics, info.ioapics, sizeof(b->ioapics));
     if (e != ERR_OK) {
         log_line("ACPI tables not used for the CPU list: %s", info.why);
         return false;

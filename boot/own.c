@@ -86,6 +86,10 @@ enum err boot_build_map(struct boot *b)
         const struct region ram = {r->start, r->end - r->start, HOSTMAP_DATA};
         e = map_all(&ram, 1);
     }
+    for (u32 i = 0; e == ERR_OK && i < b->ioapic_count; i++) {
+        const struct region ioapic = {b->ioapics[i], PAGE_SIZE, HOSTMAP_MMIO};
+        e = map_all(&ioapic, 1);
+    }
     return e == ERR_OK ? map_all(own, ARRAY_SIZE(own)) : e;
 }
 
@@ -137,6 +141,8 @@ enum err boot_bring_up_first(struct boot *b)
     cpu_bring_up(cpu);
     atomic_store_explicit(&cpu->state, CPU_RUNNING, memory_order_relaxed);
     pic_mask_all();
+    for (u32 i = 0; i < b->ioapic_count; i++)
+        ioapic_mask_all(b->ioapics[i]);
     const char *source = tsc_calibrate(b->pm_timer);
     log_line("TSC runs at %lu.%03lu MHz (%s)", tsc_hz() / 1000000, tsc_hz() / 1000 % 1000, source);
     return ERR_OK;

@@ -78,6 +78,7 @@ static void add_x2apic(u32 id, u32 flags)
 static void add_ioapic(void)
 {
     put(MADT + madt_length, 0x0C01, 2);
+    put(MADT + madt_length + 4, 0xFEC00000, 4);
     madt_length += 12;
 }
 static void finish_all(void)
@@ -132,6 +133,8 @@ static void test_good(void **state)
     assert_int_equal(info.apic_ids[1], 2);
     assert_int_equal(info.apic_ids[2], 300);
     assert_int_equal(info.disabled, 5);
+    assert_int_equal(info.ioapic_count, 1);
+    assert_int_equal(info.ioapics[0], 0xFEC00000);
     assert_int_equal(info.pm_timer, 0x608);
     assert_string_equal(info.why, "");
 }
