@@ -52,15 +52,6 @@ static inline bool link_good(const struct shadow *sh, u64 entry, struct link wan
            !((entry ^ wanted.rights) & (PTE_W | PTE_U | PTE_NX));
 }
 
-/* A loose page remembers which primary its entry was made from. */
-static void note_snapshot(struct shadow *sh, u32 no, u32 slot, u64 primary)
-{
-    u32 frame = sh->page[no].snapshot;
-
-    if (unlikely(frame))
-        ((u64 *)(sh->frames + (u64)(frame - 1) * PAGE_SIZE))[slot] = primary;
-}
-
 /* Points a link at the child with that key, making the child if need be. Returns its page number + 1; 0 = out
  * of frames. */
 static u32 link_child(struct shadow *sh, u64 *pae, u32 no, u32 slot, struct link wanted)
@@ -116,15 +107,13 @@ static void fill_used_neighbours(struct shadow *sh, u32 no, u32 slot)
     struct shadow_table table = shadow_table(sh, key);
 
     for (u32 i = first; table.at && i < first + count; i++) {
-        u64 primary, e;
+        u64 primary;
         if (entry_get(sh, no, i))
             continue;
         primary = shadow_primary_in(table, key, i);
         if ((primary & (PTE_P | PTE_A)) != (PTE_P | PTE_A))
             continue;
-        note_snapshot(sh, no, i, primary);
-        e = shadow_derive(sh, key, i, primary);
-        if (e && shadow_entry_set(sh, no, i, e))
+        if (shadow_rederive(sh, no, i, primary))
             sh->stats.fills_extra++;
     }
 }
@@ -147,7 +136,7 @@ static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
     }
     entry = shadow_leaf(sh, (primary & PTE_ADDR_MASK) >> PAGE_SHIFT,
                         shadow_rights(key, primary, true, f->wp0_write) | (primary & PTE_G));
-    note_snapshot(sh, no, slot, primary);
+    shadow_note_primary(sh, no, slot, primary);
     if (!shadow_entry_set(sh, no, slot, entry))
         return 0;
     if (sh->tuning.prefill_used > 1)
@@ -180,7 +169,7 @@ static u64 fill_path(struct shadow *sh, const struct fill *f)
             continue;
         }
         if (!key_direct(sh->page[no].key))
-            note_snapshot(sh, no, slot, f->walk.entry[level]);
+            shadow_note_primary(sh, no, slot, f->walk.entry[level]);
         child = link_child(sh, NULL, no, slot, wanted);
         if (!child)
             return 0;
@@ -210,18 +199,14 @@ static u64 refresh_entry(struct shadow *sh, const struct fill *f, u32 no, u32 le
 {
     u64 key = sh->page[no].key;
     u32 slot = slot_of(f->gva, level);
-    u64 old = entry_get(sh, no, slot), new;
+    u64 old = entry_get(sh, no, slot);
 
     if (!old || key_direct(key))
         return old;
     if (level > f->walk.level && (f->walk.entry[level] & PTE_A) &&
         link_good(sh, old, link_wanted(sh, f, no, level)))
         return old;
-    new = shadow_derive(sh, key, slot, f->walk.entry[level]);
-    if (level > 1 && new)
-        new |= old &PTE_A;
-    shadow_entry_set(sh, no, slot, new);
-    return new;
+    return shadow_rederive(sh, no, slot, f->walk.entry[level]);
 }
 
 /*

@@ -140,6 +140,19 @@ static inline bool shadow_is_root(const struct shadow *sh, u32 no)
     return !sh->pae_root && sh->root_page == no;
 }
 
+/*
+ * A loose page remembers which primary each entry was made from. Every change of an entry but to zero comes
+ * with this: an entry newer than its snapshot would be taken for current when the guest changes the primary
+ * back.
+ */
+static inline void shadow_note_primary(struct shadow *sh, u32 no, u32 slot, u64 primary)
+{
+    u32 frame = sh->page[no].snapshot;
+
+    if (unlikely(frame))
+        ((u64 *)(sh->frames + (u64)(frame - 1) * PAGE_SIZE))[slot] = primary;
+}
+
 /* shadow_pool.c: pages, their entries, reclaim. */
 u32 shadow_frame_take(void *context); /* a zeroed frame for the rmap or a snapshot, or RMAP_NO_FRAME */
 void shadow_frame_give(struct shadow *sh, u32 frame);
@@ -188,6 +201,8 @@ void shadow_table_trace(struct shadow *sh, u32 no); /* a new page: trace its tab
 void shadow_loosen(struct shadow *sh, u32 no, u16 calm);
 void shadow_unloosen(struct shadow *sh, u32 no);
 void shadow_loosen_table(struct shadow *sh, u64 gfn);
+/* Derives one entry of a page from its primary, whatever was there. Returns the entry. */
+u64 shadow_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary);
 void shadow_sync_address(struct shadow *sh, gva_t gva);
 void shadow_sync_all(struct shadow *sh);
 void shadow_sync_relinked(struct shadow *sh);

@@ -78,25 +78,32 @@ static u32 slots_of(u64 key, u32 offset, u32 size, u32 *first)
 
 /* -- consumer -- */
 
-static u64 consume_entry(struct shadow *sh, u64 key, u32 slot, const struct patch *p, u32 size)
+static void consume_entry(struct shadow *sh, u32 no, u32 slot, const struct patch *p, u32 size)
 {
-    u64 now = shadow_primary(sh, key, slot);
+    u64 key = sh->page[no].key;
+    u64 now = shadow_primary(sh, key, slot), entry = 0;
     bool same_size = (size == 4) == (key_mode(key) == GWALK_32BIT);
 
-    if (now == p->primary && same_size) {
-        sh->stats.patches_applied++;
-        if (key_level(key) == 1 && !(key & KEY_WP0) && (p->derived & TAG_MASK) == tag_of(key))
-            return p->derived & PTE_P ? shadow_leaf(sh, (now & PTE_ADDR_MASK) >> PAGE_SHIFT,
-                                                    p->derived & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_G))
-                                      : 0;
-        return shadow_derive(sh, key, slot, now);
+    if (now != p->primary || !same_size) {
+        if (sh->tuning.stale == SHADOW_STALE_INVALIDATE) {
+            sh->stats.patches_invalidated++;
+            shadow_entry_set(sh, no, slot, 0);
+            return;
+        }
+        sh->stats.patches_rederived++;
+        shadow_rederive(sh, no, slot, now);
+        return;
     }
-    if (sh->tuning.stale == SHADOW_STALE_INVALIDATE) {
-        sh->stats.patches_invalidated++;
-        return 0;
+    sh->stats.patches_applied++;
+    if (key_level(key) > 1 || (key & KEY_WP0) || (p->derived & TAG_MASK) != tag_of(key)) {
+        shadow_rederive(sh, no, slot, now);
+        return;
     }
-    sh->stats.patches_rederived++;
-    return shadow_derive(sh, key, slot, now);
+    if (p->derived & PTE_P)
+        entry = shadow_leaf(sh, (now & PTE_ADDR_MASK) >> PAGE_SHIFT,
+                            p->derived & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_G));
+    shadow_note_primary(sh, no, slot, now);
+    shadow_entry_set(sh, no, slot, entry);
 }
 
 static void consume(void *context, const struct patch *p)
@@ -112,18 +119,10 @@ static void consume(void *context, const struct patch *p)
     }
     FOR_PAGES_OF(sh, p->frame, no)
     {
-        u64 key = sh->page[no].key;
-        u32 first = 0, count = slots_of(key, offset, size, &first);
-        for (u32 slot = first; slot < first + count; slot++) {
-            u64 old = entry_get(sh, no, slot);
-            u64 new = consume_entry(sh, key, slot, p, size);
-            if (key_level(key) > 1 && old && !new)
-                sh->page[link_page(sh, old)].flags |= PAGE_ORPHAN;
-            if (key_level(key) > 1 && new)
-                new |= old &PTE_A;
-            shadow_entry_set(sh, no, slot, new);
-            used = true;
-        }
+        u32 first = 0, count = slots_of(sh->page[no].key, offset, size, &first);
+        for (u32 slot = first; slot < first + count; slot++)
+            consume_entry(sh, no, slot, p, size);
+        used = used || count;
     }
     sh->stats.patches_unused += !used;
 }
@@ -151,9 +150,8 @@ static void rederive_table(struct shadow *sh, u64 gfn)
     FOR_PAGES_OF(sh, gfn, no)
     {
         for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++) {
-            u64 key = sh->page[no].key;
             if (entry_get(sh, no, slot))
-                shadow_entry_set(sh, no, slot, shadow_derive(sh, key, slot, shadow_primary(sh, key, slot)));
+                shadow_rederive(sh, no, slot, shadow_primary(sh, sh->page[no].key, slot));
         }
     }
 }
@@ -196,14 +194,9 @@ static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
         if (sh->page[no].flags & PAGE_LOOSE)
             continue;
         for (u32 slot = first; slot < first + count; slot++) {
-            u64 old = entry_get(sh, no, slot);
-            u64 new;
-            if (old) {
+            if (entry_get(sh, no, slot))
                 left = true;
-                continue;
-            }
-            new = shadow_derive(sh, key, slot, shadow_primary(sh, key, slot));
-            if (new &&shadow_entry_set(sh, no, slot, new))
+            else if (shadow_rederive(sh, no, slot, shadow_primary(sh, key, slot)))
                 sh->stats.prefills++;
         }
     }

@@ -167,26 +167,33 @@ void shadow_table_trace(struct shadow *sh, u32 no)
         shadow_loosen(sh, no, calm ? (u16)(calm - 1) : 0);
 }
 
-/* Looks at one entry of a loose table; true if it had to be derived again. */
+u64 shadow_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary)
+{
+    u64 key = sh->page[no].key;
+    u64 old = entry_get(sh, no, slot);
+    u64 new = shadow_derive(sh, key, slot, primary);
+
+    shadow_note_primary(sh, no, slot, primary);
+    if (key_level(key) > 1) {
+        if (new)
+            new |= old &PTE_A;
+        else if (old && !(primary & PTE_P))
+            sh->page[link_page(sh, old)].flags |= PAGE_ORPHAN;
+    }
+    return shadow_entry_set(sh, no, slot, new) ? new : 0;
+}
+
+/* Looks at one entry of a loose table; true if it had changed. */
 static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
 {
-    struct shadow_page *p = &sh->page[no];
-    u64 *snapshot = snapshot_of(sh, p);
-    u64 old, new;
+    const struct shadow_page *p = &sh->page[no];
+    const u64 *snapshot = snapshot_of(sh, p);
+    u64 old;
 
-    if (snapshot) {
-        if (snapshot[slot] == primary && !(p->flags & PAGE_FRESH))
-            return false;
-        snapshot[slot] = primary;
-    }
+    if (snapshot && snapshot[slot] == primary && !(p->flags & PAGE_FRESH))
+        return false;
     old = entry_get(sh, no, slot);
-    new = shadow_derive(sh, p->key, slot, primary);
-    if (key_level(p->key) > 1 && new)
-        new |= old &PTE_A;
-    else if (key_level(p->key) > 1 && old && !(primary & PTE_P))
-        sh->page[link_page(sh, old)].flags |= PAGE_ORPHAN;
-    shadow_entry_set(sh, no, slot, new);
-    return snapshot || ((old ^ new) & ~PTE_A);
+    return ((old ^ shadow_rederive(sh, no, slot, primary)) & ~PTE_A) || snapshot;
 }
 
 /* Relaxed is enough: the event's own handshakes came before, and a difference is read again. */
