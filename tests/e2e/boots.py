@@ -239,7 +239,7 @@ testdev = on
 kernel = EFI/patchbay/torture64.bin
 format = flat
 memory = 64M
-cmdline = seed=7 steps=20000
+cmdline = seed=7 steps=4000
 testdev = on
 """
 MODULES = {'one.txt': b'Patchbay' * 100, 'two.bin': bytes(range(256)) * 33}
@@ -253,10 +253,10 @@ def guest_files(esp):
     write_ini(esp, GUEST_INI)
 
 
-GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=4), timeout=300),
+GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=2), timeout=300),
                Boot('guests-1cpu', guest_files, Spec(cpus=1), timeout=300),
-               Boot('guests-penryn', guest_files, Spec(cpus=4, model=PENRYN), timeout=300),
-               Boot('guests-lynnfield', guest_files, Spec(cpus=4, model=LYNNFIELD), timeout=300)]
+               Boot('guests-penryn', guest_files, Spec(cpus=2, model=PENRYN), timeout=300),
+               Boot('guests-lynnfield', guest_files, Spec(cpus=2, model=LYNNFIELD), timeout=300)]
 
 # ---------------------------------------------------------------- Linux beside the demonstration
 

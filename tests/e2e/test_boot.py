@@ -71,5 +71,7 @@ def test_the_table_is_true(boot):
     if boot.boot.spec.kind != 'bochs':
         pytest.skip('what the host\'s CPU offers is not known')
     wanted = FEATURES[boot.boot.spec.model]
-    for row in phrases.capabilities(boot.text).values():
+    table = phrases.capabilities(boot.text)
+    assert table
+    for row in table.values():
         assert {name: row.get(name) for name in wanted} == wanted

@@ -41,7 +41,7 @@ class Spec:
     model: str = DEFAULT_MODEL
     ips: int = snapshot.BASE_IPS    # instructions that make one emulated second
     cold: bool = False              # a true boot from power-on instead of a restored snapshot
-    strict_msrs: bool = False       # unknown MSRs raise #GP
+    strict_msrs: bool = False       # unknown MSRs raise #GP (in restored runs)
     gop: bool = False               # a display with a UEFI graphics mode (QEMU always has one)
 
 

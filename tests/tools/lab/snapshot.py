@@ -37,10 +37,11 @@ def say(*words):
 
 
 def machine_config(spec, model, ips, com1='127.0.0.1:1'):
-    """The text of bochsrc for the machine spec, an object with cpus, memory and strict_msrs."""
+    """The text of bochsrc for the machine spec, an object with cpus and memory. Unknown MSRs are
+    ignored: the firmware itself reads some."""
     text = (HERE / 'bochsrc.in').read_text()
     values = dict(MEMORY=spec.memory, CPUS=spec.cpus, MODEL=model, OVMF=OVMF, VGABIOS=VGABIOS, IPS=ips, COM1=com1,
-                  IGNORE_BAD_MSRS=0 if spec.strict_msrs else 1, QUANTUM='quantum=16, ' if spec.cpus > 1 else '')
+                  IGNORE_BAD_MSRS=1, QUANTUM='quantum=16, ' if spec.cpus > 1 else '')
     return re.sub(r'@([A-Z0-9_]+)@', lambda m: str(values[m[1]]), text)
 
 
@@ -145,6 +146,8 @@ def restore(spec, saved, folder, esp, mib):
             continue
         if item.name == 'config':
             text = re.sub(r'(?m)^(cpu:.*\bmodel=)\w+', rf'\g<1>{spec.model}', item.read_text())
+            if spec.strict_msrs:
+                text = text.replace('ignore_bad_msrs=1', 'ignore_bad_msrs=0')
             (snap / 'config').write_text(text)
         elif re.fullmatch(r'cpu\d+', item.name):
             # XCR0 still has its reset value, 1; a model without XSAVE must not be given one.
