@@ -67,9 +67,9 @@ static inline bool p2m_entry_exclusive(u64 entry)
 
 /*
  * Replaces one entry. frame is ignored for P2M_NONE and P2M_EMPTY. Returns the old word (NONE for a gfn out
- * of range, and nothing is changed then). Narrowing a page that vCPUs may have mapped is the first half only:
- * the caller then has shadow_drop_frame() run for each vCPU of the VM, on its own CPU, before anybody else
- * gets the page.
+ * of range, and nothing is changed then). Narrowing a page that vCPUs may have mapped, or marking it shared,
+ * is the first half only: the caller then has shadow_drop_frame() run for each vCPU of the VM, on its own
+ * CPU, before anybody else gets the page.
  */
 u64 p2m_set(struct p2m *p2m, u64 gfn, hpa_t frame, enum p2m_type type, bool shared);
 
