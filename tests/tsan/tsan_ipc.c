@@ -90,14 +90,19 @@ static void *vm_main(void *arg)
 
     for (u64 n = 0; n < steps; n++) {
         u64 r = next_random(&random), gfn = r / 16 % GFNS;
+        if (r / 4096 % 16 == 0)
+            sched_yield(); /* on few CPUs too */
         switch (r % 16) {
         case 0:
         case 1:
         case 2:
         case 3: send(me, r / 16); break;
-        case 4: REQUIRE(ipc_offer(&ipc, me, gfn, 2, &accepted) < PB_STATUS_COUNT); break;
-        case 5: REQUIRE(ipc_reclaim(&ipc, me, gfn) < PB_STATUS_COUNT); break;
-        case 6: REQUIRE(ipc_return(&ipc, me, gfn) < PB_STATUS_COUNT); break;
+        case 4:
+        case 5: REQUIRE(ipc_offer(&ipc, me, gfn, 2, &accepted) < PB_STATUS_COUNT); break;
+        case 6:
+        case 7: REQUIRE(ipc_reclaim(&ipc, me, gfn) < PB_STATUS_COUNT); break;
+        case 8:
+        case 9: REQUIRE(ipc_return(&ipc, me, gfn) < PB_STATUS_COUNT); break;
         default: receive(me);
         }
     }
@@ -121,7 +126,7 @@ static void check_pages(void)
 
 int main(void)
 {
-    steps = env_number("PB_STEPS", 60000);
+    steps = env_number("PB_STEPS", 300000);
     for (u32 v = 0; v < VMS; v++) {
         ipc.vm[v] = &vm[v];
         ipc_vm_init(&vm[v], msg_queue_init(queues[v]));
