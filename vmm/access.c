@@ -11,6 +11,9 @@
 #include "arch/string.h"
 
 #define WORD 8u
+#define REP_LIMIT                                                                                        \
+    32u /* iterations at one exit: a long fill of a page table soon ends its trace, and the CPU does the \
+           rest */
 
 static bool canonical(u64 address)
 {
@@ -105,6 +108,15 @@ static void device(struct vcpu *v, gpa_t gpa, unsigned size, bool write, u8 *byt
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
 }
 
+/* A store that may hit a page table. */
+static enum err write_ram(struct vcpu *v, gpa_t gpa, const void *from, unsigned size)
+{
+    shadow_write_begin(&v->shadow, gpa, size);
+    enum err e = guest_mem_write(&v->vm->p2m, gpa, from, size);
+    vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+    return e;
+}
+
 enum emulate_status access_read(struct vcpu *v, gva_t gva, void *to, unsigned size)
 {
     struct pieces p;
@@ -132,10 +144,8 @@ enum emulate_status access_write(struct vcpu *v, gva_t gva, const void *from, un
     for (unsigned i = 0; s == EMULATE_OK && i < 2 && p.size[i]; i++) {
         if (!is_ram(v, p.gpa[i]))
             device(v, p.gpa[i], p.size[i], true, at);
-        else if (guest_mem_write(&v->vm->p2m, p.gpa[i], at, p.size[i]) != ERR_OK)
+        else if (write_ram(v, p.gpa[i], at, p.size[i]) != ERR_OK)
             s = EMULATE_RETRY;
-        else
-            vcpu_flush(v, shadow_write_done(&v->shadow, p.gpa[i], p.size[i]));
         at += p.size[i];
     }
     return s;
@@ -177,10 +187,10 @@ static enum emulate_status cmpxchg_op(void *ctx, gva_t gva, unsigned size, const
         return access_write(v, gva, desired, size);
     if (size > WORD || gva.v % size)
         return EMULATE_UNKNOWN;
-    if (guest_mem_cmpxchg(&v->vm->p2m, gpa, size, &seen[0], desired[0]) != ERR_OK)
-        return EMULATE_RETRY;
+    shadow_write_begin(&v->shadow, gpa, size);
+    enum err e = guest_mem_cmpxchg(&v->vm->p2m, gpa, size, &seen[0], desired[0]);
     vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
-    return EMULATE_OK;
+    return e == ERR_OK ? EMULATE_OK : EMULATE_RETRY;
 }
 
 /* FXSAVE image (SDM Vol 1 table 10-2): XMM n at 160 + 16 n. */
@@ -254,7 +264,7 @@ void access_state_load(struct vcpu *v, const struct insn *insn, struct emulate_s
     st->rflags = vmx_guest_rflags();
     st->ops = &access_ops;
     st->ctx = v;
-    st->rep_limit = 512;
+    st->rep_limit = REP_LIMIT;
     st->stack_size = 0;
     if (insn_uses_rsp(insn)) {
         v->vmx.gpr[VMX_RSP] = vmcs_read(VMCS_GUEST_RSP);

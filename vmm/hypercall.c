@@ -20,10 +20,12 @@ u32 hypercall_read(struct vcpu *v, u64 gpa, void *to, u64 size)
 
 u32 hypercall_write(struct vcpu *v, u64 gpa, const void *from, u64 size)
 {
-    if (gpa % size || guest_mem_write(&v->vm->p2m, GPA(gpa), from, size) != ERR_OK)
+    if (gpa % size)
         return PB_STATUS_BAD_ADDRESS;
+    shadow_write_begin(&v->shadow, GPA(gpa), (u32)size);
+    enum err e = guest_mem_write(&v->vm->p2m, GPA(gpa), from, size);
     vcpu_flush(v, shadow_write_done(&v->shadow, GPA(gpa), (u32)size));
-    return PB_STATUS_OK;
+    return e == ERR_OK ? PB_STATUS_OK : PB_STATUS_BAD_ADDRESS;
 }
 
 static u32 call_info(struct vcpu *v, u64 *regs)
@@ -92,9 +94,11 @@ static u32 call_stats(struct vcpu *v, u64 *regs)
         return PB_STATUS_BAD_ADDRESS;
     for (u32 i = 0; i < n; i++)
         value[i] = stats_value(v, i);
-    if (guest_mem_write(&v->vm->p2m, GPA(gpa), value, n * sizeof(u64)) != ERR_OK)
-        return PB_STATUS_BAD_ADDRESS;
+    shadow_write_begin(&v->shadow, GPA(gpa), (u32)(n * sizeof(u64)));
+    enum err e = guest_mem_write(&v->vm->p2m, GPA(gpa), value, n * sizeof(u64));
     vcpu_flush(v, shadow_write_done(&v->shadow, GPA(gpa), (u32)(n * sizeof(u64))));
+    if (e != ERR_OK)
+        return PB_STATUS_BAD_ADDRESS;
     regs[VMX_RBX] = n;
     return PB_STATUS_OK;
 }

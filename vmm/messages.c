@@ -216,6 +216,7 @@ u32 messages_call_setup(struct vcpu *v, u64 *regs)
     m->vector = (u8)vector;
     m->announced = false;
     if (with_inbox) {
+        shadow_write_begin(&v->shadow, GPA(gpa), PAGE_SIZE);
         ipc_inbox_init(&m->inbox, page);
         vcpu_flush(v, shadow_write_done(&v->shadow, GPA(gpa), PAGE_SIZE));
     }
@@ -289,11 +290,12 @@ void messages_deliver(struct vcpu *v)
         }
         return;
     }
+    shadow_write_begin(&v->shadow, GPA(m->inbox_gfn << PAGE_SHIFT), PAGE_SIZE);
     u32 moved = ipc_inbox_fill(&ipc, v->vm->id, &m->inbox);
+    vcpu_flush(v, shadow_write_done(&v->shadow, GPA(m->inbox_gfn << PAGE_SHIFT), PAGE_SIZE));
     if (!moved)
         return;
     m->received += moved;
-    vcpu_flush(v, shadow_write_done(&v->shadow, GPA(m->inbox_gfn << PAGE_SHIFT), PAGE_SIZE));
     interrupt(v);
 }
 
