@@ -62,6 +62,8 @@ static u32 frame_for_rmap(void *context)
 
     if (no != RMAP_NO_FRAME)
         sh->rmap_frames++;
+    else
+        sh->rmap_refused = true; /* only starting over gives its frames back */
     return no;
 }
 
@@ -276,6 +278,7 @@ struct flush shadow_clear(struct shadow *sh)
     }
     memset(sh->low_frame, 0, PAGE_SIZE);
     sh->relinked = false;
+    sh->rmap_refused = false;
     free_all_frames(sh);
     rmap_init(&sh->rmap, sh->rmap.hfn_base, sh->rmap.hfn_count, sh->rmap.directory, sh->frames,
               frame_for_rmap, sh);

@@ -169,7 +169,7 @@ void shadow_pool_refill(struct shadow *sh);
 /* There are FRAMES_RESERVE free frames after it. */
 static inline void shadow_pool_ensure(struct shadow *sh)
 {
-    if (unlikely(sh->free_count < FRAMES_RESERVE))
+    if (unlikely(sh->free_count < FRAMES_RESERVE || sh->rmap_refused))
         shadow_pool_refill(sh);
 }
 /* The one place that changes a shadow entry. Returns false if it had to leave the entry zero. */

@@ -214,6 +214,6 @@ void shadow_pool_refill(struct shadow *sh)
     free_stale(sh);
     /* Snapshots came back with the pages; what is missing now is with the rmap, which only starting over
      * frees. */
-    if (sh->free_count < FRAMES_RESERVE)
+    if (sh->free_count < FRAMES_RESERVE || sh->rmap_refused)
         shadow_owe(sh, shadow_clear(sh));
 }
