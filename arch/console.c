@@ -81,6 +81,11 @@ void console_write(const char *text, size_t n)
     spinlock_release(&lock);
 }
 
+u32 console_room(void)
+{
+    return CONSOLE_RING - (get(&head) - get(&tail));
+}
+
 void console_pump(void)
 {
     if (get(&head) == get(&tail) || !spinlock_try(&lock))

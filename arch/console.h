@@ -21,6 +21,13 @@ void console_write(const char *text, size_t n);
 /* Gives the UART what it takes now; returns at once when another CPU is doing it or nothing waits. Cheap. */
 void console_pump(void);
 
+/* Bytes that fit without waiting (each newline takes two), and whether any wait: a hint, without the lock. */
+u32 console_room(void);
+static inline bool console_waiting(void)
+{
+    return console_room() != CONSOLE_RING;
+}
+
 /* Waits until all serial output has left. */
 void console_flush(void);
 

@@ -9,6 +9,7 @@
 #include "vmm/access.h"
 
 #include "arch/string.h"
+#include "vmx/bits.h"
 
 #define WORD 8u
 #define REP_LIMIT                                                                                        \
@@ -81,6 +82,13 @@ static enum emulate_status translate_range(struct vcpu *v, gva_t gva, unsigned s
     if (s == EMULATE_OK && p->size[1])
         s = translate(v, GVA(gva.v + p->size[0]), access, &p->gpa[1]);
     return s;
+}
+
+enum emulate_status access_check_write(struct vcpu *v, gva_t gva, unsigned size)
+{
+    struct pieces p;
+
+    return translate_range(v, gva, size, GWALK_WRITE, &p);
 }
 
 static bool is_ram(const struct vcpu *v, gpa_t gpa)
@@ -246,8 +254,7 @@ enum emulate_status access_fetch(struct vcpu *v)
         got += n;
         at.v += n;
     }
-    a->fetch_bytes = got;
-    a->fault_vector = 0;
+    a->fetch_bytes = got; /* a fault found behind them counts if they are not a whole instruction */
     return EMULATE_OK;
 }
 
@@ -264,7 +271,7 @@ void access_state_load(struct vcpu *v, const struct insn *insn, struct emulate_s
     st->rflags = vmx_guest_rflags();
     st->ops = &access_ops;
     st->ctx = v;
-    st->rep_limit = REP_LIMIT;
+    st->rep_limit = st->rflags & RFLAGS_TF ? 1 : REP_LIMIT; /* a single step is one iteration */
     st->stack_size = 0;
     if (insn_uses_rsp(insn)) {
         v->vmx.gpr[VMX_RSP] = vmcs_read(VMCS_GUEST_RSP);
@@ -281,8 +288,11 @@ void access_state_store(struct vcpu *v, const struct insn *insn, struct emulate_
     if (insn_uses_rsp(insn))
         vmcs_write(VMCS_GUEST_RSP, v->vmx.gpr[VMX_RSP]);
     vmcs_write(VMCS_GUEST_RFLAGS, st->rflags);
-    if (status != EMULATE_OK)
+    if (status != EMULATE_OK) {
+        if (status == EMULATE_PARTIAL && st->debug_trap)
+            vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | VMX_PENDING_DEBUG_BS);
         return;
+    }
     u64 next = st->rip;
     vmx_guest_skip_bytes(&v->vmx, insn->length);
     if (next != vmx_guest_rip(&v->vmx))

@@ -21,6 +21,9 @@ must_check enum emulate_status access_fetch(struct vcpu *v);
 must_check enum emulate_status access_read(struct vcpu *v, gva_t gva, void *to, unsigned size);
 must_check enum emulate_status access_write(struct vcpu *v, gva_t gva, const void *from, unsigned size);
 
+/* Could it be written now? Sets accessed and dirty bits as the write will. */
+must_check enum emulate_status access_check_write(struct vcpu *v, gva_t gva, unsigned size);
+
 /* Fills the emulator's registers from the vCPU and puts them back. */
 void access_state_load(struct vcpu *v, const struct insn *insn, struct emulate_state *st);
 void access_state_store(struct vcpu *v, const struct insn *insn, struct emulate_state *st,

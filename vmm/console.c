@@ -10,6 +10,9 @@
 /* A line that has stood still for so long is shown without its end. */
 #define PROMPT_DELAY_NS 20000000u
 
+/* Of the console's ring: kept for the hypervisor's own lines, so that no guest can make it wait. */
+#define OWN_SHARE 4096u
+
 static struct console_mux mux;
 
 /* The keyboard; private to the boot CPU. */
@@ -42,6 +45,14 @@ void vmm_console_select(u32 vm)
 void vmm_console_byte(struct vm *vm, u8 byte)
 {
     console_mux_byte(&mux, vm->id, byte, tsc_read());
+}
+
+bool vmm_console_room(size_t bytes)
+{
+    if (likely(console_room() >= bytes + OWN_SHARE))
+        return true;
+    console_pump();
+    return false;
 }
 
 void vmm_console_show(struct vm *vm)
@@ -90,6 +101,15 @@ static void choose(u32 vm)
     log_line("keyboard: %s", vms[vm]->name);
 }
 
+static void choose_next(void)
+{
+    for (u32 i = 1; i <= vm_count; i++)
+        if (vms[(selected + i) % vm_count]) {
+            choose((selected + i) % vm_count);
+            return;
+        }
+}
+
 static void type(u8 byte)
 {
     struct vm *vm = vms[selected];
@@ -107,7 +127,7 @@ static void command(u8 byte)
     else if (byte >= '1' && byte <= '9')
         choose((u32)(byte - '1'));
     else if (byte == 'n')
-        choose((selected + 1) % vm_count);
+        choose_next();
     else if (byte == 's')
         stats_print_all();
     else if (byte == 'p' && vms[selected])
@@ -131,8 +151,9 @@ void vmm_console_poll(void)
     /* what did not fit into a UART's FIFO the last time */
     for (u32 i = 0; i < vm_count; i++) {
         struct vm *vm = vms[i];
-        if (vm && atomic_load_explicit(&vm->input.head, memory_order_relaxed) !=
-                      atomic_load_explicit(&vm->input.tail, memory_order_relaxed))
+        if (vm && !atomic_load_explicit(&vm->ending, memory_order_acquire) &&
+            atomic_load_explicit(&vm->input.head, memory_order_relaxed) !=
+                atomic_load_explicit(&vm->input.tail, memory_order_relaxed))
             vcpu_request(vm->vcpu[0], REQUEST_INPUT);
         if (vm)
             vmm_console_show(vm);

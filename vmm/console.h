@@ -14,6 +14,9 @@ void vmm_console_init(u8 escape);
 void vmm_console_add(struct vm *vm);
 void vmm_console_select(u32 vm);
 
+/* May the guest print so many bytes now? False while the physical line is behind: its device or call says
+ * "later". */
+bool must_check vmm_console_room(size_t bytes);
 /* A byte the guest printed. */
 void vmm_console_byte(struct vm *vm, u8 byte);
 /* Shows an unfinished line of the VM: it has nothing more to say for now. */

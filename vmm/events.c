@@ -45,7 +45,7 @@ static u32 serve_anywhere(struct vcpu *v)
         vmm_console_give_input(v->vm);
     if (requests & REQUEST_DROP)
         messages_serve_drop(v);
-    if (requests & REQUEST_MESSAGES)
+    if (requests & (REQUEST_MESSAGES | REQUEST_QUIET))
         messages_deliver(v);
     return requests;
 }
@@ -80,7 +80,7 @@ bool events_serve(struct vcpu *v)
 bool events_wake(struct vcpu *v, u64 now)
 {
     /* put back what only events_serve() can do */
-    u32 rest = serve_anywhere(v) & ~(u32)(REQUEST_INPUT | REQUEST_MESSAGES | REQUEST_DROP);
+    u32 rest = serve_anywhere(v) & ~(u32)(REQUEST_INPUT | REQUEST_MESSAGES | REQUEST_QUIET | REQUEST_DROP);
     if (rest)
         atomic_fetch_or_explicit(&v->requests, rest, memory_order_relaxed);
     bool wake = v->state != VCPU_OFF && may_interrupt(v);

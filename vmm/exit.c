@@ -12,6 +12,7 @@ static const exit_handler handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_TRIPLE_FAULT] = exit_triple_fault,
     [VMX_EXIT_INTERRUPT_WINDOW] = exit_window,
     [VMX_EXIT_NMI_WINDOW] = exit_window,
+    [VMX_EXIT_TASK_SWITCH] = exit_task_switch,
     [VMX_EXIT_CPUID] = exit_cpuid,
     [VMX_EXIT_HLT] = exit_hlt,
     [VMX_EXIT_INVD] = exit_skip,

@@ -1,5 +1,6 @@
 /* exit_cpu.c - exits of single instructions, of interrupts and of timers. */
 #include "arch/apic.h"
+#include "arch/log.h"
 #include "vmm/exit.h"
 
 enum exit_result exit_cpuid(struct vcpu *v)
@@ -25,8 +26,10 @@ enum exit_result exit_cpuid(struct vcpu *v)
  */
 enum exit_result exit_hlt(struct vcpu *v)
 {
+    bool stepping = vmx_guest_rflags() & RFLAGS_TF;
+
     vmx_guest_skip(&v->vmx);
-    if (vmx_event_armed(&v->vmx)) /* a single step (#DB) wakes at once */
+    if (stepping) /* the #DB after it wakes at once */
         return EXIT_RESUME;
     v->interruptible = vmx_guest_rflags() & RFLAGS_IF;
     vcpu_sleep(v, VCPU_HALTED);
@@ -88,18 +91,41 @@ enum exit_result exit_external_interrupt(struct vcpu *v)
     return EXIT_RESUME;
 }
 
+/* The guest's own #DB, delivered as the CPU would have: DR6 says why, DR7.GD is off (SDM Vol 3B 17.2,
+ * 3C 27.1). It exits only because a guest can arrange that delivering it raises it again, for ever and
+ * uninterruptibly; #AC likewise. */
+static enum exit_result reflect_debug(struct vcpu *v)
+{
+    dr6_write((dr6_read() & ~(u64)DR6_BREAKPOINTS) | (vmx_exit_qualification(&v->vmx) & DR6_CAUSES));
+    vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~(u64)DR7_GD);
+    return exit_inject(v, VECTOR_DB, 0);
+}
+
 enum exit_result exit_exception(struct vcpu *v)
 {
     u32 info = vmx_exit_interruption_info();
 
     if ((info & VMX_EVENT_TYPE_MASK) >> VMX_EVENT_TYPE_SHIFT == VMX_EVENT_NMI) {
-        cpu_run_nmi_handler(); /* a kick: what it is about stands in v->requests */
+        cpu_run_nmi_handler(); /* a kick: sched.c sees that the count has changed */
         v->stats.kicks++;
-        return v->on->run_count > 1 ? EXIT_YIELD : EXIT_RESUME; /* it may be for another vCPU here */
+        return EXIT_RESUME;
     }
-    if ((info & VMX_EVENT_VECTOR_MASK) == VECTOR_PF)
-        return exit_page_fault(v, vmx_exit_interruption_error());
+    switch (info & VMX_EVENT_VECTOR_MASK) {
+    case VECTOR_PF: return exit_page_fault(v, vmx_exit_interruption_error());
+    case VECTOR_DB: return reflect_debug(v);
+    case VECTOR_AC: return exit_inject(v, VECTOR_AC, 0);
+    case VECTOR_MC: panic("machine check on CPU %u", v->on->cpu->index); /* the machine's, not the guest's */
+    }
     vm_fail(v, "unexpected exception exit, vector %u", info & VMX_EVENT_VECTOR_MASK);
+    return EXIT_YIELD;
+}
+
+/* Hardware task switches exist in 32-bit guests only, and none that we know uses them but for fatal errors.
+ */
+enum exit_result exit_task_switch(struct vcpu *v)
+{
+    vm_fail(v, "hardware task switch to selector 0x%x, which this version does not carry out",
+            vmx_task_selector(vmx_exit_qualification(&v->vmx)));
     return EXIT_YIELD;
 }
 

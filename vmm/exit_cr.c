@@ -23,6 +23,8 @@ static void switch_paging(struct vcpu *v, const struct paging_state *next)
 
 static enum exit_result write_cr3(struct vcpu *v, u64 value)
 {
+    if (unlikely(value >> 32) && vmx_guest_code_bits(&v->vmx) != 64)
+        value = (u32)value;
     struct paging_state next = v->shadow.paging;
     enum gwalk_mode mode = gwalk_mode_of(&next);
 
@@ -72,7 +74,7 @@ static enum exit_result write_cr0(struct vcpu *v, u64 value)
     if (gwalk_mode_of(&next) == GWALK_PAE && paging && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
     vmx_guest_set_cr0(&v->vmx, value);
-    if ((value ^ old) & (CR0_PG | CR0_WP)) {
+    if (((value ^ old) & (CR0_PG | CR0_WP)) || (paging && gwalk_mode_of(&next) == GWALK_PAE)) {
         switch_paging(v, &next);
         guest_regs_follow_paging(v);
     } else {

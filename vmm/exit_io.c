@@ -1,8 +1,10 @@
 /* exit_io.c - IN, OUT, INS, OUTS: SDM Vol 3C table 27-5. Permissions (IOPL, I/O bitmap) the CPU has checked.
  */
 #include "vmm/access.h"
+#include "vmm/console.h"
 #include "vmm/exit.h"
 
+#define PORT_DEBUG   0xE9
 #define STRING_LIMIT 256u /* elements per exit; the instruction goes on at the next entry */
 
 #define PREFIX_ADDRESS_SIZE 0x67
@@ -59,6 +61,8 @@ static enum exit_result string_io(struct vcpu *v, u64 q)
         u32 value = 0;
         if (!in)
             status = access_read(v, at, &value, size);
+        else
+            status = access_check_write(v, at, size); /* before a byte is taken from the device */
         if (status == EMULATE_OK)
             vplat_io(&v->vm->platform, tsc_read(), vmx_io_port(q), size, !in, &value);
         if (in && status == EMULATE_OK)
@@ -87,6 +91,8 @@ enum exit_result exit_io(struct vcpu *v)
 
     if (unlikely(vmx_io_is_string(q)))
         return string_io(v, q);
+    if (unlikely(vmx_io_port(q) == PORT_DEBUG && !vmm_console_room(2)))
+        return EXIT_YIELD; /* it has no "busy" bit: the instruction is tried again */
     vplat_io(&v->vm->platform, tsc_read(), vmx_io_port(q), size, !vmx_io_is_in(q), &value);
     if (vmx_io_is_in(q))
         set_part(&v->vmx.gpr[VMX_RAX], size, value);

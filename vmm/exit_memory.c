@@ -45,15 +45,23 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     status = access_fetch(v);
     if (status == EMULATE_FAULT)
         return inject_found(v);
-    if (status != EMULATE_OK || decode_insn(v->access.code, v->access.fetch_bytes,
-                                            (enum cpu_mode)vmx_guest_code_bits(&v->vmx), &insn) != ERR_OK)
+    if (status != EMULATE_OK)
+        return give_up(v, gpa, traced);
+    enum err decoded = decode_insn(v->access.code, v->access.fetch_bytes,
+                                   (enum cpu_mode)vmx_guest_code_bits(&v->vmx), &insn);
+    if (decoded == ERR_TRUNCATED && v->access.fault_vector)
+        return inject_found(v); /* its second page cannot be fetched */
+    if (decoded != ERR_OK)
         return give_up(v, gpa, traced);
     access_state_load(v, &insn, &st);
     status = emulate_insn(&insn, &st);
     switch (status) {
     case EMULATE_OK:
     case EMULATE_PARTIAL: access_state_store(v, &insn, &st, status); return EXIT_RESUME;
-    case EMULATE_FAULT: access_state_store(v, &insn, &st, EMULATE_PARTIAL); return inject_found(v);
+    case EMULATE_FAULT:
+        st.debug_trap = false;
+        access_state_store(v, &insn, &st, EMULATE_PARTIAL);
+        return inject_found(v);
     case EMULATE_RETRY: return EXIT_RESUME;
     case EMULATE_UNKNOWN: break;
     }

@@ -78,6 +78,8 @@ static u32 call_console(struct vcpu *v, u64 *regs)
 
     if (length > sizeof(text))
         return PB_STATUS_BAD_LENGTH;
+    if (!vmm_console_room(2 * length))
+        length = 0; /* the line is behind: none of it now */
     if (guest_mem_read(&v->vm->p2m, GPA(regs[VMX_RBX]), text, length) != ERR_OK)
         return PB_STATUS_BAD_ADDRESS;
     for (u64 i = 0; i < length; i++)

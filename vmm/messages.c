@@ -28,6 +28,8 @@ void messages_serve_drop(struct vcpu *v)
 {
     struct vcpu_drop *d = &v->messages.drop;
 
+    /* before the look, so that what is asked after it is kicked for */
+    atomic_fetch_and_explicit(&v->requests, ~(u32)REQUEST_DROP, memory_order_seq_cst);
     if (!atomic_load_explicit(&d->asked, memory_order_acquire))
         return;
     drop(v, d->gfn, d->frame, d->read_only);
@@ -98,7 +100,7 @@ static void zero(void *ctx, hpa_t frame)
 static void notify(void *ctx, u32 vm, bool now)
 {
     (void)ctx;
-    vcpu_request_quietly(vms[vm]->vcpu[0], REQUEST_MESSAGES, now);
+    vcpu_request_quietly(vms[vm]->vcpu[0], now ? REQUEST_MESSAGES : REQUEST_QUIET, now);
 }
 
 static const struct ipc_ops ops = {frame_of, unmap, map, zero, notify};

@@ -37,7 +37,7 @@ u64 stats_value(const struct vcpu *v, u32 index)
 static void print_vcpu(const struct vm *vm, const struct vcpu *v)
 {
     struct shadow_stats s = shadow_stats_read(&v->shadow);
-    char line[200];
+    char line[200] = "";
     size_t n = 0;
 
     for (u32 r = 0; r < VMX_EXIT_COUNT; r++)

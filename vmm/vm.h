@@ -41,7 +41,9 @@ enum vcpu_request {
     REQUEST_SHADOW = 1 << 2,   /* shadow_service_kicks() */
     REQUEST_INPUT = 1 << 3,    /* typed characters wait in vm->input */
     REQUEST_STOP = 1 << 4,     /* its VM has ended */
-    REQUEST_DROP = 1 << 5,     /* messages.drop */
+    REQUEST_QUIET =
+        1 << 6, /* REQUEST_MESSAGES without a kick; a bit of its own, so that a kick is not taken for sent */
+    REQUEST_DROP = 1 << 5, /* messages.drop */
 };
 
 enum vcpu_state {
@@ -145,9 +147,10 @@ struct vmm_cpu {
     struct vcpu *current; /* whose registers are live */
     struct vcpu *run[VM_VCPUS_MAX];
     u32 run_count, next;
-    u64 slice_end;                                /* TSC; ~0 while nobody else waits for the CPU */
-    u64 timer_armed;                              /* what the APIC timer is set to; ~0: off */
-    enum err enabled;                             /* result of vmx_cpu_enable() and the first guest */
+    u64 run_nmis;     /* nmi_count when the current vCPU began to run: a kick since may be for another one */
+    u64 slice_end;    /* TSC; ~0 while nobody else waits for the CPU */
+    u64 timer_armed;  /* what the APIC timer is set to; ~0: off */
+    enum err enabled; /* result of vmx_cpu_enable() and the first guest */
     char refusal[VMM_REFUSALS][VMM_REFUSAL_TEXT]; /* why not */
     u32 refusals;
     u64 first_instruction; /* TSC at which the first guest instruction had run here */

@@ -18,6 +18,8 @@ static void deliver(void *ctx, u32 vcpu, enum vplat_deliver kind, u8 vector)
 
 static bool console_out(void *ctx, u8 byte)
 {
+    if (!vmm_console_room(1))
+        return false;
     vmm_console_byte(ctx, byte);
     return true;
 }
