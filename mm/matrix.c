@@ -24,7 +24,7 @@ enum err matrix_init(struct matrix *m, u32 size, void *metadata, void *(*get_mem
     m->get_memory = get_memory;
     m->ctx = ctx;
     m->consumer = metadata;
-    m->channel = (_Atomic(struct channel *) *)(m->consumer + size);
+    m->channel = (channel_slot *)(m->consumer + size);
     for (u32 i = 0; i < size; i++) {
         struct channel *self = make_channel(m, true);
         if (!self)
@@ -43,7 +43,7 @@ static void announce(_Atomic u64 *mask, u32 producer)
 static __attribute__((noinline)) enum channel_posted post_to_other(struct matrix *m, u32 producer,
                                                                    u32 consumer, const struct patch *p)
 {
-    _Atomic(struct channel *) *at = &m->channel[producer * m->size + consumer];
+    channel_slot *at = &m->channel[producer * m->size + consumer];
     struct channel *c = atomic_load_explicit(at, memory_order_relaxed); /* written by this producer only */
     enum channel_posted posted = CHANNEL_OVERFLOW;
 

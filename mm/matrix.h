@@ -25,13 +25,15 @@ struct matrix_consumer {
     struct channel *self; /* constant; both ends on the consumer's CPU, so it has no bit in pending */
 };
 
+typedef _Atomic(struct channel *) channel_slot;
+
 struct matrix {
     u32 size; /* vCPUs */
     /* Zeroed memory for a channel, 64-byte aligned, or NULL; called by producers, on any CPU. */
     void *(*get_memory)(void *ctx, u64 bytes);
     void *ctx;
     /* [producer * size + consumer]; set once by the producer (release), read by the consumer (acquire) */
-    _Atomic(struct channel *) *channel;
+    channel_slot *channel;
     struct matrix_consumer *consumer; /* size of them */
 };
 

@@ -151,20 +151,36 @@ static void plain(const volatile void *p)
         point(false);
 }
 
+/* The declaration comes last, for the semicolon. */
 #define PLAIN(name)              \
     void __tsan_##name(void *p); \
     void __tsan_##name(void *p)  \
     {                            \
         plain(p);                \
-    }
-PLAIN(read1)
-PLAIN(read2)
-PLAIN(read4) PLAIN(read8) PLAIN(read16) PLAIN(write1) PLAIN(write2) PLAIN(write4) PLAIN(write8) PLAIN(write16)
-    PLAIN(unaligned_read2) PLAIN(unaligned_read4) PLAIN(unaligned_read8) PLAIN(unaligned_write2)
-        PLAIN(unaligned_write4) PLAIN(unaligned_write8) PLAIN(volatile_read4) PLAIN(volatile_read8)
-            PLAIN(volatile_write4) PLAIN(volatile_write8)
+    }                            \
+    void __tsan_##name(void *p)
+PLAIN(read1);
+PLAIN(read2);
+PLAIN(read4);
+PLAIN(read8);
+PLAIN(read16);
+PLAIN(write1);
+PLAIN(write2);
+PLAIN(write4);
+PLAIN(write8);
+PLAIN(write16);
+PLAIN(unaligned_read2);
+PLAIN(unaligned_read4);
+PLAIN(unaligned_read8);
+PLAIN(unaligned_write2);
+PLAIN(unaligned_write4);
+PLAIN(unaligned_write8);
+PLAIN(volatile_read4);
+PLAIN(volatile_read8);
+PLAIN(volatile_write4);
+PLAIN(volatile_write8);
 
-                void __tsan_read_range(void *p, unsigned long n);
+void __tsan_read_range(void *p, unsigned long n);
 void __tsan_write_range(void *p, unsigned long n);
 void __tsan_init(void);
 void __tsan_func_entry(void *p);
@@ -256,14 +272,17 @@ static void stored(bool at_once)
                                                     int a, int b)                                        \
     {                                                                                                    \
         return __tsan_atomic##bits##_compare_exchange_strong(p, expected, v, a, b);                      \
-    }
-ATOMICS(8)
-ATOMICS(16)
-ATOMICS(32) ATOMICS(64)
+    }                                                                                                    \
+    void __tsan_atomic##bits##_store(volatile u##bits *p, u##bits v, int order)
 
-    /* ---- states ---- */
+ATOMICS(8);
+ATOMICS(16);
+ATOMICS(32);
+ATOMICS(64);
 
-    struct saved {
+/* ---- states ---- */
+
+struct saved {
     struct state *state;
     u8 *stacks;
     u8 next_choice;
