@@ -103,9 +103,9 @@ $(BUILD)/flags: FORCE
 	 echo '$(CC) $(HV_CFLAGS) $(EFI_CFLAGS) $(HOST_CFLAGS)' > $@
 FORCE:
 
-HOT := $(filter-out mm/audit.c mm/frames.c mm/hostmap.c,$(wildcard mm/*.c)) vmx/vcpu.c vmx/event.c vmx/inject.c vmx/guest_state.c \
-       vmm/exit.c vmm/exit_cpu.c vmm/exit_cr.c vmm/exit_memory.c vmm/access.c vmm/events.c vmm/sched.c \
-       vmm/decode.c vmm/emulate.c vmm/hypercall.c vmm/dev/vcpuid.c ipc/queue.c ipc/send.c
+HOT := $(addprefix mm/,channel.c matrix.c gwalk.c guest_mem.c trace.c shadow.c shadow_derive.c shadow_fill.c \
+                       shadow_patch.c shadow_pool.c shadow_sync.c) \
+       vmx/vcpu.c vmm/exit.c vmm/exit_cpu.c vmm/exit_cr.c vmm/exit_memory.c vmm/sched.c vmm/dev/vcpuid.c
 $(HOT:%.c=$(BUILD)/hv/%.o): HV_CFLAGS += -O2
 $(BUILD)/hv/boot/%.o: HV_CFLAGS += $(EFI_CFLAGS)
 $(BUILD)/hv/%.o: %.c $(BUILD)/flags | $(GENERATED)

@@ -324,7 +324,7 @@ static no_return void cannot_run(void)
 void vmm_main(const struct boot_info *info)
 {
     struct config_report report = {0};
-    struct vmx_caps common;
+    struct vmx_caps common = {0};
 
     vmm_console_init(1);
     vmx_enter_init();

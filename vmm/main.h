@@ -43,7 +43,7 @@ struct boot_info {
 /* Called by boot/ before ExitBootServices with the configuration's text: calls found() once for each file
  * that has to be read from the partition, in order, without repeats. Pure; errors in the text are reported
  * later, by vmm_main(). */
-void vmm_list_files(const char *config, u64 size, void (*found)(void *ctx, const char *path, u32 line),
+void vmm_list_files(const char *text, u64 size, void (*found)(void *ctx, const char *path, u32 line),
                     void *ctx);
 
 /* Runs the hypervisor on the boot CPU. `info` and what it points to stay valid for ever. */
