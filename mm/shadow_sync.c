@@ -243,35 +243,6 @@ static bool sync_page(struct shadow *sh, u32 no)
     return changed != 0;
 }
 
-/*
- * INVLPG: the leaf entry of the address, and every loose upper-level table as a whole, because INVLPG also
- * forgets all cached upper-level entries, of any address (SDM Vol 3A 4.10.4.1).
- */
-void shadow_sync_address(struct shadow *sh, gva_t gva)
-{
-    u32 no = sh->root_page;
-    u32 level = 4;
-
-    for (u32 i = sh->loose_upper ? sh->loose_head : 0; i; i = sh->page[i - 1].loose_next)
-        if (key_level(sh->page[i - 1].key) > 1)
-            sync_page(sh, i - 1);
-    if (sh->pae_root) {
-        u64 e = sh->low_frame[sh->root_page * 4 + ((u32)gva.v >> 30)];
-        if (!e)
-            return;
-        no = link_page(sh, e);
-        level = 2;
-    }
-    for (; level > 1; level--) {
-        u64 e = entry_get(sh, no, slot_of(gva.v, level));
-        if (!e)
-            return;
-        no = link_page(sh, e);
-    }
-    if (sh->page[no].flags & PAGE_LOOSE)
-        sync_entry(sh, no, slot_of(gva.v, 1), shadow_primary(sh, sh->page[no].key, slot_of(gva.v, 1)));
-}
-
 void shadow_sync_relinked(struct shadow *sh)
 {
     /* Each pass may link more, but only where the guest changes its tables meanwhile. */
@@ -295,7 +266,8 @@ static void promote(struct shadow *sh, u64 gfn)
     {
         if (!(sh->page[no].flags & PAGE_LOOSE))
             continue;
-        sh->page[no].calm = 0;
+        sh->page[no].calm =
+            traced ? 0 : (u16)(sh->tuning.calm_events - 1); /* others are asked again at the next event */
         if (traced) {
             sync_page(sh, no);
             shadow_unloosen(sh, no);
@@ -314,6 +286,57 @@ static bool promote_one(struct shadow *sh)
     return false;
 }
 
+/* One event of a loose table: up to date again, and how long it has been calm. */
+static void sync_counted(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+    bool known = !(p->flags & PAGE_FRESH); /* its first reading tells nothing about changes */
+
+    if (sync_page(sh, no) && known)
+        p->calm = 0;
+    else if (p->calm < sh->tuning.calm_events)
+        p->calm++;
+}
+
+/* A few tables that have been calm for long enough. */
+static void promote_calm(struct shadow *sh)
+{
+    for (u32 i = 0; sh->tuning.calm_events && i < PROMOTIONS_PER_EVENT && promote_one(sh); i++)
+        ;
+}
+
+/*
+ * INVLPG: the leaf entry of the address, and every loose upper-level table as a whole, because INVLPG also
+ * forgets all cached upper-level entries, of any address (SDM Vol 3A 4.10.4.1).
+ */
+void shadow_sync_address(struct shadow *sh, gva_t gva)
+{
+    u32 no = sh->root_page;
+    u32 level = 4;
+
+    if (unlikely(sh->loose_upper)) {
+        for (u32 i = sh->loose_head; i; i = sh->page[i - 1].loose_next)
+            if (key_level(sh->page[i - 1].key) > 1)
+                sync_counted(sh, i - 1);
+        promote_calm(sh);
+    }
+    if (sh->pae_root) {
+        u64 e = sh->low_frame[sh->root_page * 4 + ((u32)gva.v >> 30)];
+        if (!e)
+            return;
+        no = link_page(sh, e);
+        level = 2;
+    }
+    for (; level > 1; level--) {
+        u64 e = entry_get(sh, no, slot_of(gva.v, level));
+        if (!e)
+            return;
+        no = link_page(sh, e);
+    }
+    if (sh->page[no].flags & PAGE_LOOSE)
+        sync_entry(sh, no, slot_of(gva.v, 1), shadow_primary(sh, sh->page[no].key, slot_of(gva.v, 1)));
+}
+
 static void drop_oldest(struct shadow *sh)
 {
     u32 no = sh->loose_tail - 1;
@@ -330,14 +353,7 @@ void shadow_sync_all(struct shadow *sh)
 {
     while (sh->loose_count > MAX(sh->tuning.loose_max, 1))
         drop_oldest(sh);
-    for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next) {
-        struct shadow_page *p = &sh->page[no - 1];
-        bool known = !(p->flags & PAGE_FRESH); /* its first reading tells nothing about changes */
-        if (sync_page(sh, no - 1) && known)
-            p->calm = 0;
-        else if (p->calm < sh->tuning.calm_events)
-            p->calm++;
-    }
-    for (u32 i = 0; sh->tuning.calm_events && i < PROMOTIONS_PER_EVENT && promote_one(sh); i++)
-        ;
+    for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
+        sync_counted(sh, no - 1);
+    promote_calm(sh);
 }
