@@ -2,10 +2,12 @@
  * traps.h - exceptions of our own code.
  *
  * All 32 exception vectors have a gate of their own. The hypervisor runs with interrupts off, but for the HLT
- * of arch/idle.h: the other vectors just return there, which EOIs. #NMI, #DF and #MC run on stacks of their
- * own. NMI  counts itself in cpu->nmi_count and returns (see traps_set_nmi_window()); stops this CPU when
- * asked to #GP, #PF, #UD at an address in .fixups: go on at its other address anything else: panic with a
- * register dump
+ * of arch/idle.h: the other vectors just return there, which EOIs. #NMI, #DF and #MC run on stacks of their own.
+ *
+ *   NMI                    counts itself in cpu->nmi_count and returns (see traps_set_nmi_window());
+ *                          stops this CPU when asked to
+ *   #GP, #PF, #UD          at an address in .fixups: go on at its other address
+ *   anything else          panic with a register dump
  */
 #pragma once
 #include "arch/types.h"

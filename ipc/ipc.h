@@ -8,9 +8,11 @@
  *   reserve    room in the channel and in the receiver's queue          can fail, undone
  *   claim      the page in the sender's ownership state machine         can fail, undone
  *   land       a landing slot of the receiver                           can fail, the last that can
- *   unmap      lend, donate: the page leaves the sender: p2m, shadows, TLBs of all its vCPUs, and waits for
- * it expose     share-rw: the sender's page becomes one that others write map        the page enters the
- * receiver's p2m settle     both state machines say so enqueue    the message is visible to the receiver
+ *   unmap      lend, donate: the page leaves the sender (p2m, shadows, TLBs of all its vCPUs), and waits for it
+ *   expose     share-rw: the sender's page becomes one that others write
+ *   map        the page enters the receiver's p2m
+ *   settle     both state machines say so
+ *   enqueue    the message is visible to the receiver
  *   notify     the receiver is made to look
  *
  * So the sender's stale translations are gone before the receiver sees the page.

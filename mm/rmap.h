@@ -9,8 +9,8 @@
  *   directory[hfn / 1024] -> chunk[hfn % 1024] = 0             no mapping
  *                                              = location + 1  one
  *                                              = NODE | index  up to 8, in a node
- *                                              = MANY          more, or no memory for a node: the caller must
- * scan
+ *                                              = MANY          more, or no memory for a node:
+ *                                                              the caller must scan
  *
  * Only leaves of guest page tables are recorded; those of direct pages (shadow_internal.h) are found by their
  * gfn. Private to one vCPU: no atomics.

@@ -5,13 +5,15 @@
  * functions below with it (except where said otherwise). They never touch hardware: they edit shadow page
  * tables in memory and return what the hardware's TLB must forget.
  *
- *   guest MOV CR3/CR0/CR4/EFER ... -> shadow_set_paging()  -> new root + flush        coherency
- *   guest INVLPG                   -> shadow_invlpg()      -> flush                   events
- *   #PF exit                       -> shadow_fault()       -> verdict + flush
- *   an emulated guest store        -> shadow_write_begin(), the store, shadow_write_done()  -> patches to the
- * consumers it cannot be emulated          -> shadow_give_up()     -> the page loses its trace; resume, it
- * will not exit again a page leaves the VM / turns read-only -> shadow_drop_frame() on every vCPU kicked by
- * another vCPU         -> shadow_service_kicks()
+ *   guest MOV CR3/CR0/CR4/EFER ...      -> shadow_set_paging()    -> new root + flush      coherency
+ *   guest INVLPG                        -> shadow_invlpg()        -> flush                 events
+ *   #PF exit                            -> shadow_fault()         -> verdict + flush
+ *   an emulated guest store             -> shadow_write_begin(), the store, shadow_write_done()
+ *                                                                 -> patches to the consumers
+ *   it cannot be emulated               -> shadow_give_up()       -> the page loses its trace; resume,
+ *                                                                    it will not exit again
+ *   a page leaves or turns read-only    -> shadow_drop_frame() on every vCPU
+ *   kicked by another vCPU              -> shadow_service_kicks()
  *
  * Every returned flush must be executed before this vCPU is entered again.
  */

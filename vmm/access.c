@@ -1,8 +1,9 @@
 /*
  * access.c - guest memory by linear address, as the guest itself would reach it now.
  *
- *   gva --canonical?--> gwalk (sets A and D) --> gpa --> RAM:   read, write, compare-and-exchange, report the
- * write none:  the virtual platform empty: #PF, the page is away
+ *   gva --canonical?--> gwalk (sets A and D) --> gpa --> RAM    read, write, compare-and-exchange, report the write
+ *                                                        none   the virtual platform
+ *                                                        empty  #PF, the page is away
  *
  * A write is done only when both pages it touches can be written.
  */

@@ -1,12 +1,12 @@
 /*
- * exit_memory.c - page faults of the guest: the shadow decides what they mean (mm/shadow.h), here is what
- * follows.
+ * exit_memory.c - page faults of the guest: the shadow decides what they mean (mm/shadow.h), here is what follows.
  *
  *   RESUME         the shadow was filled: again
  *   GUEST_FAULT    the guest's own: inject
- *   TRACED_WRITE   a store to one of its page tables: carry it out and post patches; if it cannot be, the
- * table loses its trace and the CPU does it MMIO           a device of the virtual platform EMPTY, RO      a
- * page that is away, or shared in read-only: the guest's own fault too
+ *   TRACED_WRITE   a store to one of its page tables: carry it out and post patches;
+ *                  if it cannot be, the table loses its trace and the CPU does it
+ *   MMIO           a device of the virtual platform
+ *   EMPTY, RO      a page that is away, or shared in read-only: the guest's own fault too
  */
 #include "vmm/access.h"
 #include "vmm/exit.h"

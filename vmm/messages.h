@@ -2,13 +2,12 @@
  * messages.h - messages and pages between VMs: ipc/ decides (ipc/ipc.h), here is what its decisions do to
  * address spaces and vCPUs, and the calls of the ABI.
  *
- *   sender's exit                                                 receiver's exit
+ *   sender's exit                                          receiver's exit
  *   VMCALL send: read once, check, stamp identity
  *     -> staged in the sender's VMCS queue (Q3)
  *     -> page: out of the sender's p2m and shadow, TLB flushed
  *     -> page: into the receiver's p2m
- *     -> the receiver's VMCS queue, kick  ------------------->  drained into its inbox page, interrupt (Q4,
- * Q7, Q8)
+ *     -> the receiver's VMCS queue, kick  ------------->  drained into its inbox page, interrupt (Q4, Q7, Q8)
  *
  * Only the CPU that a vCPU is placed on edits its shadow. When another VM's page has to go, its CPU is asked
  * and the asking CPU waits, doing meanwhile what it is asked itself.

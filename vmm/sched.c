@@ -1,11 +1,15 @@
 /*
  * sched.c - the loop of a physical CPU.
  *
- *      +--> pick a vCPU that is ready (wakes those whose event has come) --none--> idle until something
- * happens |      | |      v |    load its registers and VMCS |      | |      v |    +-> look for work:
- * requests, timers --> VM entry --> exit --> handler -+ |
- * +---------------------------------------------------- resume <--------+
- *      +--------------------------------------------------------- yield  <--------+
+ *      +--> pick a vCPU that is ready (wakes those whose event has come) --none--> idle until something happens
+ *      |      |
+ *      |      v
+ *      |    load its registers and VMCS
+ *      |      |
+ *      |      v
+ *      |    +-> look for work: requests, timers --> VM entry --> exit --> handler -+
+ *      |    +---------------------------------------------------- resume <---------+
+ *      +--------------------------------------------------------- yield  <---------+
  *
  * Kicks: whoever leaves work for a vCPU sets a request bit and sends an NMI to its CPU. The NMI counter is
  * read before the look for work and compared again right before the VM entry (vmx/entry.asm), so no kick
