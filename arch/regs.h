@@ -147,3 +147,9 @@ enum vector {
 
 /* Reset value of IA32_PAT, SDM Vol 3A 11.12.4: WB WT UC- UC, twice */
 #define PAT_RESET 0x0007040600070406ull
+
+/* A 48-bit linear address in its canonical form, SDM Vol 1 3.3.7.1. */
+static inline bool linear_is_canonical(u64 address)
+{
+    return (u64)((s64)(address << 16) >> 16) == address;
+}

@@ -12,15 +12,9 @@
 #include "arch/string.h"
 #include "vmx/bits.h"
 
-#define WORD 8u
-#define REP_LIMIT                                                                                        \
-    32u /* iterations at one exit: a long fill of a page table soon ends its trace, and the CPU does the \
-           rest */
-
-static bool canonical(u64 address)
-{
-    return (u64)((s64)(address << 16) >> 16) == address;
-}
+#define WORD      8u
+/* Iterations at one exit: a long fill of a page table soon ends its trace, and the CPU does the rest. */
+#define REP_LIMIT 32u
 
 static enum emulate_status fault(struct vcpu *v, u8 vector, u32 error, gva_t address)
 {
@@ -52,7 +46,7 @@ static enum emulate_status translate(struct vcpu *v, gva_t gva, u32 access, gpa_
         *gpa = GPA(a->hint_gpa.v | (gva.v & PAGE_MASK));
         return EMULATE_OK;
     }
-    if (!canonical(gva.v))
+    if (!linear_is_canonical(gva.v))
         return fault(v, VECTOR_GP, 0, gva);
     if (!gwalk(&v->vm->p2m, &v->shadow.paging, gva, access | a->user | GWALK_SET_AD, &walk))
         return fault(v, VECTOR_PF, walk.error, gva);

@@ -87,3 +87,10 @@ enum exit_result exit_inject_page_fault(struct vcpu *v, u32 error, gva_t address
         return EXIT_RESUME;
     return exit_triple_fault(v);
 }
+
+enum exit_result exit_inject_found(struct vcpu *v)
+{
+    if (v->access.fault_vector == VECTOR_PF)
+        return exit_inject_page_fault(v, v->access.fault_error, v->access.fault_address);
+    return exit_inject(v, v->access.fault_vector, v->access.fault_error);
+}

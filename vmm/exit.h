@@ -20,6 +20,8 @@ enum exit_result exit_dispatch(struct vcpu *v, u32 reason);
 /* Injects an exception; a triple fault ends the VM. */
 enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error);
 enum exit_result exit_inject_page_fault(struct vcpu *v, u32 error, gva_t address);
+/* The fault that emulation has found (v->access). */
+enum exit_result exit_inject_found(struct vcpu *v);
 static inline enum exit_result exit_inject_gp(struct vcpu *v)
 {
     return exit_inject(v, VECTOR_GP, 0);

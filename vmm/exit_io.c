@@ -75,9 +75,11 @@ static enum exit_result string_io(struct vcpu *v, u64 q)
             set_part(&v->vmx.gpr[VMX_RCX], address_size, v->vmx.gpr[VMX_RCX] - 1);
     }
     if (status == EMULATE_FAULT)
-        return v->access.fault_vector == VECTOR_PF
-                   ? exit_inject_page_fault(v, v->access.fault_error, v->access.fault_address)
-                   : exit_inject(v, v->access.fault_vector, v->access.fault_error);
+        return exit_inject_found(v);
+    if (status == EMULATE_UNKNOWN) {
+        vm_fail(v, "string instruction for port 0x%x fetched from device memory", vmx_io_port(q));
+        return EXIT_YIELD;
+    }
     if (status == EMULATE_OK && !left)
         vmx_guest_skip(&v->vmx);
     return done(v);

@@ -27,13 +27,6 @@ static enum exit_result give_up(struct vcpu *v, gpa_t gpa, bool traced)
     return EXIT_RESUME;
 }
 
-static enum exit_result inject_found(struct vcpu *v)
-{
-    if (v->access.fault_vector == VECTOR_PF)
-        return exit_inject_page_fault(v, v->access.fault_error, v->access.fault_address);
-    return exit_inject(v, v->access.fault_vector, v->access.fault_error);
-}
-
 static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool traced)
 {
     struct insn insn;
@@ -44,13 +37,13 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     access_begin(v, gva, gpa, traced);
     status = access_fetch(v);
     if (status == EMULATE_FAULT)
-        return inject_found(v);
+        return exit_inject_found(v);
     if (status != EMULATE_OK)
         return give_up(v, gpa, traced);
     enum err decoded = decode_insn(v->access.code, v->access.fetch_bytes,
                                    (enum cpu_mode)vmx_guest_code_bits(&v->vmx), &insn);
     if (decoded == ERR_TRUNCATED && v->access.fault_vector)
-        return inject_found(v); /* its second page cannot be fetched */
+        return exit_inject_found(v); /* its second page cannot be fetched */
     if (decoded != ERR_OK)
         return give_up(v, gpa, traced);
     access_state_load(v, &insn, &st);
@@ -61,7 +54,7 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     case EMULATE_FAULT:
         st.debug_trap = false;
         access_state_store(v, &insn, &st, EMULATE_PARTIAL);
-        return inject_found(v);
+        return exit_inject_found(v);
     case EMULATE_RETRY: return EXIT_RESUME;
     case EMULATE_UNKNOWN: break;
     }

@@ -33,11 +33,6 @@ static bool read_own(struct vcpu *v, u32 msr, u64 *value)
 
 enum write_result { WRITE_NOT_OWN, WRITE_DONE, WRITE_REFUSED };
 
-static bool canonical(u64 address)
-{
-    return (u64)((s64)(address << 16) >> 16) == address;
-}
-
 static enum write_result write_live(u32 msr, u64 value)
 {
     return msr_write_safe(msr, value) ? WRITE_DONE : WRITE_REFUSED;
@@ -52,7 +47,7 @@ static enum write_result write_own(struct vcpu *v, u32 msr, u64 value)
     case MSR_IA32_GS_BASE:
     case MSR_IA32_SYSENTER_ESP:
     case MSR_IA32_SYSENTER_EIP:
-        if (!canonical(value))
+        if (!linear_is_canonical(value))
             return WRITE_REFUSED;
         vmcs_write(msr == MSR_IA32_FS_BASE        ? VMCS_GUEST_FS_BASE
                    : msr == MSR_IA32_GS_BASE      ? VMCS_GUEST_GS_BASE
