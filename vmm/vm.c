@@ -124,6 +124,9 @@ void vm_end(struct vm *vm, u32 code, const char *words)
         vcpu_request(vm->vcpu[i], REQUEST_STOP);
 }
 
+/* One report at a time: they have a hundred lines, and two CPUs may stop a VM at once. */
+static struct spinlock report_lock;
+
 static void line(void *ctx, const char *text)
 {
     (void)ctx;
@@ -139,19 +142,23 @@ void vm_fail(struct vcpu *v, const char *fmt, ...)
     format_args(text, sizeof(text), fmt, args);
     va_end(args);
     vmm_console_finish(v->vm);
+    spinlock_acquire(&report_lock);
     log_line("vm %s, vCPU %u: stopped: %s", v->vm->name, v->index, text);
     log_line("  guest CR0 0x%lx CR3 0x%lx CR4 0x%lx EFER 0x%lx, real root 0x%lx", v->shadow.paging.cr0,
              v->shadow.paging.cr3, v->shadow.paging.cr4, v->shadow.paging.efer, v->shadow.root.v);
     vmx_vcpu_dump(&v->vmx, line, NULL);
+    spinlock_release(&report_lock);
     vm_end(v->vm, VM_CODE_FAULT, "stopped by the hypervisor");
 }
 
 void vm_fail_entry(struct vcpu *v, enum vmx_enter_result result)
 {
     vmm_console_finish(v->vm);
+    spinlock_acquire(&report_lock);
     log_line("vm %s, vCPU %u: the CPU refuses to enter the guest", v->vm->name, v->index);
     vmx_vcpu_explain(&v->vmx, result, line, NULL);
     vmx_vcpu_dump(&v->vmx, line, NULL);
+    spinlock_release(&report_lock);
     vm_end(v->vm, VM_CODE_INTERNAL, "VM entry refused");
 }
 

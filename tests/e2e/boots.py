@@ -204,6 +204,28 @@ def bad_images(esp):
 
 BAD_IMAGE = Boot('bad-images', bad_images, Spec(cpus=2))
 
+# ---------------------------------------------------------------- guests that misbehave, beside some that do not
+
+BAD_GUESTS = {
+    # lidt [rip + 1]; int3; an IDT of no entries
+    'triple': bytes.fromhex('0f011d01000000 cc') + bytes(10),
+    # mov eax, 0xfee00000; fld qword [rax]: the local APIC, by an instruction that is not for devices
+    'device': bytes.fromhex('b80000e0fe dd00'),
+}
+
+
+def bad_guests(esp):
+    for name, code in BAD_GUESTS.items():
+        put(esp, f'{name}.bin', code)
+    put(esp, 'step.bin', BUILD / 'tests/guests/step.bin')
+    write_ini(esp, DEMO_VMS + ''.join(
+        f'\n[vm {name}]\nkernel = EFI/patchbay/{name}.bin\nformat = flat\nmemory = 16M\n'
+        for name in (*BAD_GUESTS, 'step')))
+
+
+BAD_GUEST_BOOTS = [Boot('bad-guests', bad_guests, Spec(cpus=2)),
+                   Boot('bad-guests-penryn', bad_guests, Spec(cpus=1, model=PENRYN))]
+
 # ---------------------------------------------------------------- the benchmark guest, whose every read is checked
 
 

@@ -3,11 +3,13 @@
 #   mb32.elf       32-bit multiboot: what it was given, then all 32-bit paging modes
 #   elf64.elf      64-bit ELF with three segments
 #   torture64.bin  flat 64-bit: random page-table changes, every access checked
+#   step.bin       flat 64-bit: HLT under single step
 #
 # Each prints "NAME: PASS" (or FAIL and why) and writes its exit code to port 0xF4.
 
 TEST_GUEST_DIR := $(BUILD)/tests/guests
-TEST_GUESTS    := $(TEST_GUEST_DIR)/mb32.elf $(TEST_GUEST_DIR)/elf64.elf $(TEST_GUEST_DIR)/torture64.bin
+TEST_GUESTS    := $(TEST_GUEST_DIR)/mb32.elf $(TEST_GUEST_DIR)/elf64.elf $(TEST_GUEST_DIR)/torture64.bin \
+                  $(TEST_GUEST_DIR)/step.bin
 
 # Tables are read and written through pointers of several types.
 $(BUILD)/guest/tests/guests/%.o: GUEST_OBJ_CFLAGS += -fno-strict-aliasing
@@ -22,6 +24,11 @@ $(TEST_GUEST_DIR)/torture64.bin: $(BUILD)/guest/tests/guests/torture64.o $(GUEST
 	@mkdir -p $(@D)
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
 	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
+
+$(TEST_GUEST_DIR)/step.bin: tests/guests/step.asm
+	$(call say,NASM,$<)
+	@mkdir -p $(@D)
+	$(Q)$(NASM) -f bin -Wall -o $@ $<
 
 MB32_OBJS := $(addprefix $(TEST_GUEST_DIR)/,mb32.o mb32_lib.o mb32_start.o)
 $(filter-out %_start.o,$(MB32_OBJS)): $(TEST_GUEST_DIR)/%.o: tests/guests/%.c tests/guests/mb32.h $(BUILD)/flags
