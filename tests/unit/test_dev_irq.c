@@ -334,6 +334,9 @@ static void acpi_power(void **state)
     out_n(m, 0x600, 2, 0x100);
     apic_write(m, 0, VLAPIC_EOI, 0);
     assert_int_equal(take(m), -1);
+    out_n(m, 0x602, 2, 0x500); /* the clock's event, which never comes: Linux looks whether it is on */
+    assert_int_equal(in_n(m, 0x602, 2), 0x500);
+    assert_int_equal(take(m), -1);
     out_n(m, 0x604, 2, 1 | 3 << 10 | 1 << 13); /* another sleep state: nothing */
     assert_int_equal(m->ends, 0);
     out_n(m, 0x604, 2, 1 | VACPI_S5_TYPE << 10);

@@ -6,7 +6,7 @@
 #define PM1_TIMER         0x0001
 #define PM1_POWER_BUTTON  0x0100
 #define PM1_STATUS_CLEARS 0x8D31 /* write 1 to clear: timer, bus master, global, buttons, RTC, wake */
-#define PM1_ENABLES       0x0121 /* timer, global, power button */
+#define PM1_ENABLES       0x0521 /* timer, global, power button, RTC */
 #define CONTROL_SCI_EN    0x0001 /* always: there is no SMM to leave */
 #define CONTROL_WRITABLE  0x1C02
 #define CONTROL_SLP_EN    0x2000
