@@ -79,7 +79,7 @@ enum exit_result exit_window(struct vcpu *v)
 /* Timers are looked at after every exit: nothing else to do. */
 enum exit_result exit_timer(struct vcpu *v)
 {
-    (void)v;
+    v->timer_entries = 0;
     return EXIT_RESUME;
 }
 

@@ -28,6 +28,7 @@
 #include "vmm/fpu.h"
 
 #define SLICE_US        5000u /* of a CPU that several vCPUs want */
+#define TIMER_ENTRIES   32u
 #define AUDIT_PERIOD    256u  /* exits */
 #define CONSOLE_POLL_US 5000u /* how often the boot CPU looks at the keyboard */
 #define CONSOLE_PUMP_US 1000u /* while output waits: a FIFO of 16 bytes takes 1.4 ms at 115200 baud */
@@ -110,7 +111,7 @@ static bool make_current(struct vmm_cpu *me, struct vcpu *v)
 /* ---- timers ---- */
 
 /* The exit that the next deadline needs: by the preemption timer, else by this CPU's APIC timer. */
-static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now, u64 deadline)
+static void set_timer(struct vmm_cpu *me, struct vcpu *v, u64 now, u64 deadline)
 {
     if (vmx_control_can(&v->vmx.controls, VMX_PIN_PREEMPTION_TIMER)) {
         if (deadline == VTIME_NEVER)
@@ -124,6 +125,22 @@ static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now, u64 deadline)
         else
             apic_timer_arm(deadline, HOST_TIMER_VECTOR);
     }
+}
+
+/*
+ * A preemption timer that is saved at exits goes on where it was and need not be set at each entry. It stands still
+ * while the hypervisor runs, so it is set anew after TIMER_ENTRIES; meanwhile every exit looks at the clock anyway.
+ */
+static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
+{
+    if (likely(v->deadline == v->timer_deadline && v->timer_entries)) {
+        v->timer_entries--;
+        return;
+    }
+    set_timer(me, v, now, v->deadline);
+    v->timer_deadline = v->deadline;
+    v->timer_entries =
+        vmx_control_is_on(&v->vmx.controls, VMX_EXIT_SAVE_PREEMPTION_TIMER) ? TIMER_ENTRIES : 0;
 }
 
 static u64 next_deadline(const struct vmm_cpu *me, const struct vcpu *v)
@@ -162,7 +179,7 @@ static bool before_entry(struct vmm_cpu *me, struct vcpu *v)
             return false;
         v->deadline = next_deadline(me, v);
     }
-    arm_timer(me, v, now, v->deadline);
+    arm_timer(me, v, now);
     return true;
 }
 
@@ -215,7 +232,8 @@ static void run(struct vmm_cpu *me, struct vcpu *v, u64 seen)
 
     me->run_nmis = seen;
     me->slice_end = others_ready(me, v) ? now + ticks_of_us(SLICE_US) : VTIME_NEVER;
-    v->deadline = now; /* timers are looked at anew */
+    v->deadline = now; /* timers are looked at anew, and set */
+    v->timer_entries = 0;
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
     while (step(me, v) == EXIT_RESUME) {
     }
