@@ -25,7 +25,7 @@ say = @printf '  %-8s%s\n' '$(1)' '$(2)'
 
 # ------------------------------------------------------------------ packages
 # One marker per set of packages; made again when a package was installed or removed.
-BUILD_GOALS := all image efi esp
+BUILD_GOALS := all image efi esp check
 RUN_GOALS := run linux
 GOALS := $(or $(MAKECMDGOALS),all)
 NO_DEPS_GOALS := clean help
@@ -214,14 +214,14 @@ $(BUILD)/linux/initrd: tests/tools/mkinitrd $(wildcard tests/tools/initrd/*)
 run: $(BUILD)/esp/EFI/BOOT/BOOTX64.EFI linux
 	$(Q)$(PYTHON) tests/tools/run $(RUN_ARGS)
 
-image: $(BUILD)/patchbay.img
-$(BUILD)/patchbay.img: $(BUILD)/esp/EFI/BOOT/BOOTX64.EFI tests/tools/mkimage tests/tools/disk.py \
-                       $(shell find $(or $(ESP),$(BUILD)/esp) -type f 2>/dev/null)
-	$(Q)$(PYTHON) tests/tools/mkimage $(or $(ESP),$(BUILD)/esp) $@
+# Made anew each time: which files of ESP changed, and whether ESP is another folder now, make cannot see.
+image: $(BUILD)/esp/EFI/BOOT/BOOTX64.EFI
+	$(Q)$(PYTHON) tests/tools/mkimage $(or $(ESP),$(BUILD)/esp) $(BUILD)/patchbay.img
 
 .PHONY: check clean help
 # Checks a configuration as the boot would: make check INI=path/to/patchbay.ini
 check: $(CHECK_TOOL)
+	$(if $(INI),,$(error say which file: make check INI=path/to/patchbay.ini))
 	$(Q)$(CHECK_TOOL) $(INI)
 
 clean:

@@ -86,25 +86,39 @@ void vmm_console_give_input(struct vm *vm)
         atomic_store_explicit(&in->tail, ++tail, memory_order_release);
 }
 
+static bool has_ended(const struct vm *vm)
+{
+    return atomic_load_explicit(&((struct vm *)vm)->ending, memory_order_acquire);
+}
+
 static void help(void)
 {
-    log_line("keys: ctrl-%c 1..%u or n: keyboard to that or the next VM, s: statistics, p: power button, "
-             "ctrl-%c: itself",
-             'a' + escape - 1, vm_count, 'a' + escape - 1);
+    char key = (char)('a' + escape - 1);
+
+    log_line("ctrl-%c, then a digit: the keyboard goes to that VM; n: to the next one; s: statistics; p: the "
+             "VM's power "
+             "button; ctrl-%c: itself",
+             key, key);
+    for (u32 i = 0; i < vm_count; i++)
+        if (vms[i])
+            log_line("  %u  %s%s%s", i + 1, vms[i]->name, has_ended(vms[i]) ? " (ended)" : "",
+                     i == selected ? " <- keyboard" : "");
 }
 
 static void choose(u32 vm)
 {
-    if (vm >= vm_count || !vms[vm])
+    if (vm >= vm_count || !vms[vm]) {
+        help();
         return;
+    }
     selected = vm;
-    log_line("keyboard: %s", vms[vm]->name);
+    log_line("keyboard: %s%s", vms[vm]->name, has_ended(vms[vm]) ? ", which has ended" : "");
 }
 
 static void choose_next(void)
 {
     for (u32 i = 1; i <= vm_count; i++)
-        if (vms[(selected + i) % vm_count]) {
+        if (vms[(selected + i) % vm_count] && !has_ended(vms[(selected + i) % vm_count])) {
             choose((selected + i) % vm_count);
             return;
         }

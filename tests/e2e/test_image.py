@@ -14,12 +14,16 @@ def run(*words):
     return done.returncode, done.stdout.decode(errors='replace')
 
 
-@pytest.fixture(scope='module')
-def image(tmp_path_factory):
-    path = tmp_path_factory.mktemp('image') / 'patchbay.img'
-    code, text = run('/usr/bin/python3', '-B', boots.ROOT / 'tests/tools/mkimage', boots.BUILD / 'esp', path)
+def make_image(*more):
+    """As a user types it, with no trace of the `make` that runs these tests."""
+    code, text = run('env', '-u', 'MAKEFLAGS', '-u', 'MAKELEVEL', '-u', 'MFLAGS', 'make', 'image', *more)
     assert code == 0, text
-    return path
+    return boots.BUILD / 'patchbay.img'
+
+
+@pytest.fixture(scope='module')
+def image():
+    return make_image()
 
 
 def test_the_partition_table_is_sound(image):
@@ -59,3 +63,12 @@ def test_the_host_tool_says_what_the_boot_says(boot, tmp_path):
         assert here and told.get(here[1]) == here[2], (text, told)
 
 
+def test_another_folder_makes_another_image(image, tmp_path):
+    """Although its files may be older than the image of before."""
+    shutil.copytree(boots.BUILD / 'esp', tmp_path / 'esp')
+    (tmp_path / 'esp/EFI/patchbay').mkdir(exist_ok=True)
+    (tmp_path / 'esp/EFI/patchbay/mine.txt').write_text('mine')
+    code, text = run('mdir', '-b', '-i', f'{make_image(f"ESP={tmp_path}/esp")}@@1M', '::/EFI/patchbay')
+    assert code == 0 and 'mine.txt' in text, text
+    code, text = run('mdir', '-b', '-i', f'{make_image()}@@1M', '::/EFI')
+    assert code == 0 and 'patchbay' not in text, text
