@@ -13,7 +13,6 @@
 #define REG_EOI             0x0B
 #define REG_SVR             0x0F
 #define REG_ISR             0x10
-#define REG_IRR             0x20
 #define REG_LVT_CMCI        0x2F
 #define REG_ICR_LOW         0x30
 #define REG_ICR_HIGH        0x31
@@ -36,7 +35,6 @@
 #define VERSION_MAX_LVT(v) ((v) >> 16 & 0xFF)
 
 /* Interrupt command register, SDM Vol 3A 10.6.1 */
-#define ICR_FIXED        0x000u
 #define ICR_NMI          0x400u
 #define ICR_INIT         0x500u
 #define ICR_STARTUP      0x600u
@@ -152,11 +150,6 @@ void apic_send_nmi(const struct cpu *to)
     send(to->apic_id, ICR_NMI | ICR_ASSERT);
 }
 
-void apic_send_ipi(const struct cpu *to, u8 vector)
-{
-    send(to->apic_id, ICR_FIXED | ICR_ASSERT | vector);
-}
-
 void apic_send_init(u32 id)
 {
     send(id, ICR_INIT | ICR_ASSERT);
@@ -175,11 +168,6 @@ void apic_broadcast_nmi(void)
 void apic_eoi(void)
 {
     reg_write(REG_EOI, 0);
-}
-
-bool apic_pending(u8 vector)
-{
-    return reg_read(REG_IRR + vector / 32) >> vector % 32 & 1;
 }
 
 void apic_set_timer_hz(u64 hz)

@@ -24,9 +24,6 @@ u64 apic_mmio_base(void);
  * previous IPI of this CPU to be accepted. Safe with interrupts off and from any handler. */
 void apic_send_nmi(const struct cpu *to);
 
-/* Fixed-vector IPI; vector 16..255. */
-void apic_send_ipi(const struct cpu *to, u8 vector);
-
 /* Boot only: by APIC id, since the target is not up. page is the real-mode start page >> 12. */
 void apic_send_init(u32 id);
 void apic_send_startup(u32 id, u8 page);
@@ -41,9 +38,6 @@ void apic_eoi(void);
  * pending in the APIC while the host runs (IF = 0) and shows as an external-interrupt exit in the guest. */
 void apic_timer_arm(u64 tsc_deadline, u8 vector);
 void apic_timer_stop(void);
-
-/* Is a fixed interrupt with this vector pending (IRR)? */
-bool apic_pending(u8 vector);
 
 /* Count-down timer ticks per second at divide by 1; by tsc_calibrate(). */
 void apic_set_timer_hz(u64 hz);

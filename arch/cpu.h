@@ -150,10 +150,6 @@ static inline void cpu_invlpg(u64 address)
 {
     __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
-static inline void cpu_wbinvd(void)
-{
-    __asm__ volatile("wbinvd" : : : "memory");
-}
 
 /* Copies/fills upwards; the count is in units of the name. */
 static inline void cpu_copy_bytes(void *to, const void *from, size_t n)
@@ -305,15 +301,6 @@ static inline void xcr0_write(u64 value)
 {
     __asm__ volatile("xsetbv" : : "c"(0), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
-static inline bool must_check xcr0_write_safe(u64 value)
-{
-    u32 ok = 0;
-    __asm__ volatile("1: xsetbv\n mov $1, %[ok]\n 2:\n" CPU_FIXUP(1b, 2b)
-                     : [ok] "+r"(ok)
-                     : "c"(0), "a"((u32)value), "d"((u32)(value >> 32))
-                     : "memory");
-    return ok;
-}
 static inline void cpu_fxsave(void *area)
 {
     __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
@@ -325,10 +312,6 @@ static inline void cpu_fxrstor(const void *area)
 static inline void cpu_xsave(void *area, u64 mask)
 {
     __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
-}
-static inline void cpu_xsaveopt(void *area, u64 mask)
-{
-    __asm__ volatile("xsaveopt64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
 }
 static inline void cpu_xrstor(const void *area, u64 mask)
 {

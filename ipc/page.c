@@ -65,7 +65,7 @@ static void take_back(struct ipc *ipc, const struct page_pair *p, bool forced)
     grant_commit(&ipc->vm[p->owner]->grants, p->owner_gfn, GRANT_TAKE_BACK, &p->owned, 0, 0);
 }
 
-static u32 revoke(struct ipc *ipc, u32 vm, u64 gfn)
+u32 ipc_reclaim(struct ipc *ipc, u32 vm, u64 gfn)
 {
     struct page_pair p = {.owner = vm, .owner_gfn = gfn};
     u32 status = grant_begin(&ipc->vm[vm]->grants, gfn, GRANT_TAKE_BACK, &p.owned);
@@ -79,11 +79,6 @@ static u32 revoke(struct ipc *ipc, u32 vm, u64 gfn)
     take_back(ipc, &p, true);
     (void)ipc_tell(ipc, p.holder, vm, PB_KIND_REVOKED, p.holder_gfn << PAGE_SHIFT);
     return PB_STATUS_OK;
-}
-
-u32 ipc_reclaim(struct ipc *ipc, u32 vm, u64 gfn)
-{
-    return revoke(ipc, vm, gfn);
 }
 
 static u32 give_back(struct ipc *ipc, u32 vm, u64 gfn, bool forced)
@@ -142,7 +137,7 @@ void ipc_vm_ended(struct ipc *ipc, u32 vm)
         if (state >= GRANT_HELD_RO && state <= GRANT_HELD_LENT)
             (void)give_back(ipc, vm, gfn, true);
         else if (state >= GRANT_SHARED_RO && state <= GRANT_LENT)
-            (void)revoke(ipc, vm, gfn);
+            (void)!ipc_reclaim(ipc, vm, gfn);
     }
     for (u32 peer = 0; peer < ipc->count; peer++)
         if (ipc_modes(ipc, vm, peer))

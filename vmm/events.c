@@ -10,8 +10,7 @@ static void deliver(struct vcpu *v)
 {
     struct vplatform *p = &v->vm->platform;
 
-    if (unlikely(vlapic_events(&p->cpu[v->index].lapic)) &&
-        vlapic_events_take(&p->cpu[v->index].lapic, VLAPIC_EVENT_NMI))
+    if (unlikely(vlapic_events(vcpu_lapic(v))) && vlapic_events_take(vcpu_lapic(v), VLAPIC_EVENT_NMI))
         v->nmi_pending = true;
     if (unlikely(v->nmi_pending)) {
         if (vmx_can_inject_nmi(&v->vmx)) {
@@ -36,7 +35,9 @@ static void deliver(struct vcpu *v)
     }
 }
 
-/* What needs no registers of v. Returns the rest. */
+#define SERVED_ANYWHERE ((u32)(REQUEST_INPUT | REQUEST_DROP | REQUEST_MESSAGES | REQUEST_QUIET))
+
+/* Does what needs no registers of v; returns what else was requested. */
 static u32 serve_anywhere(struct vcpu *v)
 {
     u32 requests = atomic_exchange_explicit(&v->requests, 0, memory_order_seq_cst);
@@ -47,7 +48,7 @@ static u32 serve_anywhere(struct vcpu *v)
         messages_serve_drop(v);
     if (requests & (REQUEST_MESSAGES | REQUEST_QUIET))
         messages_deliver(v);
-    return requests;
+    return requests & ~SERVED_ANYWHERE;
 }
 
 /* Something that its guest would notice while it sleeps. */
@@ -55,7 +56,7 @@ static bool may_interrupt(struct vcpu *v)
 {
     struct vplatform *p = &v->vm->platform;
 
-    return v->nmi_pending || (vlapic_events(&p->cpu[v->index].lapic) & VLAPIC_EVENT_NMI) ||
+    return v->nmi_pending || (vlapic_events(vcpu_lapic(v)) & VLAPIC_EVENT_NMI) ||
            (v->interruptible && vplat_irq_pending(p, v->index));
 }
 
@@ -80,7 +81,7 @@ bool events_serve(struct vcpu *v)
 bool events_wake(struct vcpu *v, u64 now)
 {
     /* put back what only events_serve() can do */
-    u32 rest = serve_anywhere(v) & ~(u32)(REQUEST_INPUT | REQUEST_MESSAGES | REQUEST_QUIET | REQUEST_DROP);
+    u32 rest = serve_anywhere(v);
     if (rest)
         atomic_fetch_or_explicit(&v->requests, rest, memory_order_relaxed);
     bool wake = v->state != VCPU_OFF && may_interrupt(v);

@@ -8,7 +8,7 @@ enum exit_result exit_cpuid(struct vcpu *v)
     const struct vcpuid_state state = {
         .cr4 = v->shadow.paging.cr4,
         .xcr0 = v->xcr0,
-        .apic_base = vlapic_base(&v->vm->platform.cpu[v->index].lapic),
+        .apic_base = vlapic_base(vcpu_lapic(v)),
         .apic_id = v->index,
     };
     struct cpuid_regs r;

@@ -106,7 +106,7 @@ static enum exit_result write_cr8(struct vcpu *v, u64 value)
 {
     if (value & ~0xFull)
         return exit_inject_gp(v);
-    vlapic_cr8_set(&v->vm->platform.cpu[v->index].lapic, value);
+    vlapic_cr8_set(vcpu_lapic(v), value);
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
     return done(v);
 }
@@ -129,7 +129,7 @@ static enum exit_result mov_from(struct vcpu *v, unsigned cr, unsigned gpr)
     if (cr == 3)
         vmx_gpr_write(&v->vmx, gpr, v->shadow.paging.cr3);
     else if (cr == 8)
-        vmx_gpr_write(&v->vmx, gpr, vlapic_cr8(&v->vm->platform.cpu[v->index].lapic));
+        vmx_gpr_write(&v->vmx, gpr, vlapic_cr8(vcpu_lapic(v)));
     else
         return exit_inject_ud(v);
     return done(v);

@@ -28,9 +28,8 @@
 #include "vmm/sched.h"
 #include "vmm/vm_create.h"
 
-#define CPUS_MAX CONFIG_MAX_CPUS
-#define CPU_WAIT_MS \
-    5000u /* for VMX on another CPU; real ones need microseconds, emulated ones share one thread */
+#define CPUS_MAX         CONFIG_MAX_CPUS
+#define CPU_WAIT_MS      5000u /* for VMX on another CPU: microseconds, but emulated ones share a thread */
 #define CODE_NOT_STARTED 103u
 
 enum cpu_phase { PHASE_STARTING, PHASE_READY, PHASE_REFUSED };
@@ -75,18 +74,12 @@ void vmm_list_files(const char *text, u64 size, void (*found)(void *ctx, const c
 
 static enum err file_size(void *ctx, const char *path, u64 *size)
 {
-    const struct boot_info *info = ctx;
+    const struct boot_file *f = boot_file_find(ctx, path);
 
-    for (u32 i = 0; i < info->file_count; i++) {
-        const char *a = info->files[i].path, *b = path;
-        while (*a && *a == *b)
-            a++, b++;
-        if (*a != *b)
-            continue;
-        *size = info->files[i].size;
-        return info->files[i].err;
-    }
-    return ERR_NOT_FOUND;
+    if (!f)
+        return ERR_NOT_FOUND;
+    *size = f->size;
+    return f->err;
 }
 
 static void read_config(const struct boot_info *info, struct config_report *report)
@@ -187,9 +180,8 @@ static struct vmm_cpu *enter_cpu(struct cpu *cpu)
 
     me->cpu = cpu;
     cpu->private = me;
-    me->enabled = start_cpu(me);
-    atomic_store_explicit(&me->phase, me->enabled == ERR_OK ? PHASE_READY : PHASE_REFUSED,
-                          memory_order_release);
+    enum err e = start_cpu(me);
+    atomic_store_explicit(&me->phase, e == ERR_OK ? PHASE_READY : PHASE_REFUSED, memory_order_release);
     return me;
 }
 
@@ -326,10 +318,9 @@ void vmm_main(const struct boot_info *info)
     struct config_report report = {0};
     struct vmx_caps common = {0};
 
-    vmm_console_init(1);
     vmx_enter_init();
     read_config(info, &report);
-    vmm_console_init(config.escape ? config.escape : 1);
+    vmm_console_init(config.escape);
     struct vmm_cpu *me = enter_cpu(cpu_by_index(0));
     if (!cpus_ready(&common))
         cannot_run();

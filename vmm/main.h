@@ -40,6 +40,9 @@ struct boot_info {
     u64 entry_tsc; /* TSC at the first instruction of efi_main() */
 };
 
+/* The file with this path, as read or not; NULL if boot did not know that it was wanted. vmm/vm_create.c. */
+const struct boot_file *boot_file_find(const struct boot_info *info, const char *path);
+
 /* Called by boot/ before ExitBootServices with the configuration's text: calls found() once for each file
  * that has to be read from the partition, in order, without repeats. Pure; errors in the text are reported
  * later, by vmm_main(). */

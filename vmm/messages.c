@@ -277,7 +277,7 @@ static void interrupt(struct vcpu *v)
 {
     if (!v->messages.vector)
         return;
-    vlapic_post(&v->vm->platform.cpu[v->index].lapic, v->messages.vector, false);
+    vlapic_post(vcpu_lapic(v), v->messages.vector, false);
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
 }
 

@@ -111,8 +111,10 @@ static bool make_current(struct vmm_cpu *me, struct vcpu *v)
 /* ---- timers ---- */
 
 /* The exit that the next deadline needs: by the preemption timer, else by this CPU's APIC timer. */
-static void set_timer(struct vmm_cpu *me, struct vcpu *v, u64 now, u64 deadline)
+static void set_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
 {
+    u64 deadline = v->deadline;
+
     if (vmx_control_can(&v->vmx.controls, VMX_PIN_PREEMPTION_TIMER)) {
         if (deadline == VTIME_NEVER)
             vmx_vcpu_timer_off(&v->vmx);
@@ -137,7 +139,7 @@ static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
         v->timer_entries--;
         return;
     }
-    set_timer(me, v, now, v->deadline);
+    set_timer(me, v, now);
     v->timer_deadline = v->deadline;
     v->timer_entries =
         vmx_control_is_on(&v->vmx.controls, VMX_EXIT_SAVE_PREEMPTION_TIMER) ? TIMER_ENTRIES : 0;
@@ -183,8 +185,7 @@ static bool before_entry(struct vmm_cpu *me, struct vcpu *v)
     return true;
 }
 
-/* [machine] audit = on: the whole shadow against a naive walk, every AUDIT_PERIOD exits (design "Shadow MMU"
- * 11). */
+/* [machine] audit = on: the whole shadow against a naive walk, every AUDIT_PERIOD exits. */
 static void audit(struct vcpu *v)
 {
     struct audit_report report;

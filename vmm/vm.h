@@ -41,9 +41,9 @@ enum vcpu_request {
     REQUEST_SHADOW = 1 << 2,   /* shadow_service_kicks() */
     REQUEST_INPUT = 1 << 3,    /* typed characters wait in vm->input */
     REQUEST_STOP = 1 << 4,     /* its VM has ended */
-    REQUEST_QUIET =
-        1 << 6, /* REQUEST_MESSAGES without a kick; a bit of its own, so that a kick is not taken for sent */
-    REQUEST_DROP = 1 << 5, /* messages.drop */
+    REQUEST_DROP = 1 << 5,     /* messages.drop */
+    /* REQUEST_MESSAGES without a kick; a bit of its own, so that a kick is not taken for sent */
+    REQUEST_QUIET = 1 << 6,
 };
 
 enum vcpu_state {
@@ -77,9 +77,9 @@ struct vcpu {
     struct vm *vm;
     struct vmm_cpu *on; /* the CPU it is placed on */
     _Atomic u32 requests;
-    _Atomic bool
-        asleep; /* HALTED or WAITING; writer: its CPU, before it looks at requests for the last time. Others
-                   read it after they have set requests (both seq_cst: one of the two sees the other) */
+    /* HALTED or WAITING. Writer: its CPU, before it looks at requests for the last time. Others read it after they
+     * have set requests (both seq_cst: one of the two sees the other). */
+    _Atomic bool asleep;
     enum vcpu_state state;
     u32 index;
     u16 vpid;
@@ -139,6 +139,11 @@ struct vm {
     void *(*take)(void *vm, u64 bytes);
 };
 
+static inline struct vlapic *vcpu_lapic(const struct vcpu *v)
+{
+    return &v->vm->platform.cpu[v->index].lapic;
+}
+
 #define VMM_REFUSALS     6u
 #define VMM_REFUSAL_TEXT 160u
 
@@ -149,11 +154,10 @@ struct vmm_cpu {
     struct vcpu *current; /* whose registers are live */
     struct vcpu *run[VM_VCPUS_MAX];
     u32 run_count, next;
-    u64 run_nmis;     /* nmi_count when the current vCPU began to run: a kick since may be for another one */
-    u64 slice_end;    /* TSC; ~0 while nobody else waits for the CPU */
-    u64 timer_armed;  /* what the APIC timer is set to; ~0: off */
-    enum err enabled; /* result of vmx_cpu_enable() and the first guest */
-    char refusal[VMM_REFUSALS][VMM_REFUSAL_TEXT]; /* why not */
+    u64 run_nmis;    /* nmi_count when the current vCPU began to run: a kick since may be for another one */
+    u64 slice_end;   /* TSC; ~0 while nobody else waits for the CPU */
+    u64 timer_armed; /* what the APIC timer is set to; ~0: off */
+    char refusal[VMM_REFUSALS][VMM_REFUSAL_TEXT]; /* why it cannot run guests */
     u32 refusals;
     u64 first_instruction; /* TSC at which the first guest instruction had run here */
     _Atomic u32 phase;     /* enum cpu_phase; writer: this CPU, release */

@@ -234,7 +234,6 @@ static bool mem_write(void *ctx, gpa_t to, const void *data, u64 size)
     return guest_mem_write(&((struct vm *)ctx)->p2m, to, data, size) == ERR_OK;
 }
 
-/* RAM is zeroed when it is taken, and loaders come first. */
 static bool mem_zero(void *ctx, gpa_t to, u64 size)
 {
     return guest_mem_zero(&((struct vm *)ctx)->p2m, to, size) == ERR_OK;
@@ -245,23 +244,27 @@ static void report(void *ctx, const char *text)
     log_line("vm %s: %s", ((struct vm *)ctx)->name, text);
 }
 
+const struct boot_file *boot_file_find(const struct boot_info *info, const char *path)
+{
+    for (u32 i = 0; i < info->file_count; i++)
+        if (strcmp(info->files[i].path, path) == 0)
+            return &info->files[i];
+    return NULL;
+}
+
 static bool find_image(const struct vm *vm, const struct boot_info *info, const char *path, struct image *out)
 {
+    const struct boot_file *f = boot_file_find(info, path);
+    enum err e = f ? f->err : ERR_NOT_FOUND;
+
     if (demo_find_image(path, out))
         return true;
-    for (u32 i = 0; i < info->file_count; i++) {
-        const struct boot_file *f = &info->files[i];
-        if (strcmp(f->path, path) != 0)
-            continue;
-        if (f->err == ERR_OK) {
-            *out = (struct image){f->path, f->data, f->size};
-            return true;
-        }
-        log_line("vm %s: %s: %s", vm->name, path, err_text(f->err));
+    if (e != ERR_OK) {
+        log_line("vm %s: %s: %s", vm->name, path, err_text(e));
         return false;
     }
-    log_line("vm %s: %s: not found", vm->name, path);
-    return false;
+    *out = (struct image){f->path, f->data, f->size};
+    return true;
 }
 
 static enum err load(struct vm *vm, const struct boot_info *info)
