@@ -6,6 +6,7 @@ VM between two result lines, preparation included, less those by which the guest
 each result line how many exits the VM has had: "[patchbay] bench vm bench: exits N".
 """
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / 'build'
+ROOT = HERE.parents[1]
+BUILD = ROOT / os.environ.get('BUILD', 'build')     # make BUILD=... says where
 sys.path.insert(0, str(HERE.parent / 'tools'))
 from lab import machine
 from lab.disk import ToolError
@@ -92,7 +94,7 @@ def main():
                         for i, (cell, width) in enumerate(zip(row, widths))))
     complete = f'[bench] {DONE}' in result.com1
     print(f'bench: {"every check in the guest passed" if complete else "the guest did not finish"}; '
-          f'written to build/bench.tsv')
+          f'written to {BUILD}/bench.tsv')
     if not complete or result.code:
         print(result)
         return 1

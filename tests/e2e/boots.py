@@ -4,6 +4,7 @@ A Boot names the files on the EFI system partition, the machine, and a drive fun
 results are shared by all tests that look at that boot (conftest.py runs two at a time).
 """
 import dataclasses
+import os
 import shutil
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import Callable
 import pexpect
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / 'build'
+BUILD = ROOT / os.environ.get('BUILD', 'build')     # make BUILD=... says where
 sys.path.insert(0, str(ROOT / 'tests/tools'))
 from lab import machine, snapshot
 from lab.machine import LINUX_IPS, Spec

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / 'build'
+BUILD = ROOT / os.environ.get('BUILD', 'build')     # make BUILD=... says where
 LAYERS = ('boot', 'vmm', 'mm', 'ipc', 'vmx', 'arch')
 SKIPPED = 77
 
