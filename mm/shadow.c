@@ -180,7 +180,8 @@ static u32 pae_root_choose(struct shadow *sh)
     for (u32 way = 0; way < PAE_ROOT_WAYS; way++)
         if (pae_root_matches(&sh->pae[first + way], key, pdpte))
             return first + way;
-    slot = first + (u32)(sh->stats.root_builds++ % PAE_ROOT_WAYS);
+    slot = first + (u32)(counter_get(&sh->stats.root_builds) % PAE_ROOT_WAYS);
+    counter_one(&sh->stats.root_builds);
     sh->pae[slot].key = key;
     memcpy(sh->pae[slot].pdpte, pdpte, sizeof sh->pae[slot].pdpte);
     memset(&sh->low_frame[slot * 4], 0, 4 * sizeof(u64));
@@ -202,7 +203,7 @@ static void choose_root(struct shadow *sh)
     key = key_make((sh->paging.cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT, sh->role, 4, 0);
     no = shadow_page_find(sh, key);
     if (!no) {
-        sh->stats.root_builds++;
+        counter_one(&sh->stats.root_builds);
         no = shadow_page_make(sh, key); /* shadow_pool_ensure() was called: there are frames */
     }
     sh->page[no - 1].flags |= PAGE_REFERENCED;
@@ -222,8 +223,7 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
     u64 old_root = sh->root.v;
     struct flush f = {FLUSH_NONGLOBAL, {0}};
 
-    sh->stats.events++;
-    sh->event_number++;
+    counter_one(&sh->stats.events);
     shadow_drain(sh);
     if (unlikely(controls_changed(&sh->paging, ps))) {
         f = FLUSH_ALL;
@@ -235,7 +235,6 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
     sh->paging.maxphyaddr = sh->maxphyaddr;
     shadow_pool_ensure(sh);
     choose_root(sh);
-    sh->stats.root_switches += sh->root.v != old_root;
     if (unlikely(sh->loose_count))
         shadow_sync_all(sh);
     shadow_settle(sh);
@@ -251,7 +250,6 @@ struct flush shadow_invlpg(struct shadow *sh, gva_t gva)
 {
     struct flush f = {FLUSH_ADDRESS, gva};
 
-    sh->stats.invlpgs++;
     shadow_drain(sh);
     if (sh->loose_count)
         shadow_sync_address(sh, gva);
@@ -303,7 +301,7 @@ struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool rea
     u32 direct = shadow_direct_page(sh, gfn);
     int count;
 
-    sh->stats.frames_dropped++;
+    counter_one(&sh->stats.frames_dropped);
     shadow_drain(sh);
     if (direct)
         drop_entry(sh, direct - 1, gfn & (ENTRIES - 1), frame.v, read_only);
@@ -342,24 +340,23 @@ struct flush shadow_service_kicks(struct shadow *sh)
             continue;
         gfn = atomic_exchange_explicit(&sh->kick_gfn[i], 0, memory_order_acquire) - 1;
         shadow_protect(sh, gfn, p2m_entry_hpa(p2m_get(sh->vm->p2m, gfn)));
-        sh->stats.kicks_served++;
+        counter_one(&sh->stats.kicks_served);
     }
     if (unlikely(atomic_load_explicit(&sh->kick_all, memory_order_relaxed)) &&
         atomic_exchange_explicit(&sh->kick_all, false, memory_order_acquire)) {
         all = shadow_clear(sh);
         for (u64 gfn = 0; gfn < sh->vm->traces->count; gfn++)
             trace_clear_writable(&sh->vm->traces->frame[gfn], sh->vcpu);
-        sh->stats.kicks_served++;
+        counter_one(&sh->stats.kicks_served);
     }
     return flush_merge(all, shadow_take_owed(sh));
 }
 
 struct shadow_stats shadow_stats_read(const struct shadow *sh)
 {
-    struct shadow_stats s = sh->stats;
-
-    s.pages_total = sh->frame_count;
-    s.pages_used = sh->frame_count - sh->free_count;
-    s.pages_loose = sh->loose_count;
-    return s;
+    return (struct shadow_stats){
+#define SHADOW_COUNTER(name) .name = counter_get(&sh->stats.name),
+#include "mm/shadow_counters.def"
+#undef SHADOW_COUNTER
+    };
 }

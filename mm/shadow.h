@@ -18,6 +18,7 @@
  * Every returned flush must be executed before this vCPU is entered again.
  */
 #pragma once
+#include "arch/counter.h"
 #include "arch/err.h"
 #include "arch/types.h"
 #include "mm/gwalk.h"
@@ -53,18 +54,17 @@ enum shadow_stale_policy {
     SHADOW_STALE_INVALIDATE, /* clear the derived entry; a later access faults and fills */
 };
 
+/* What happened so far. */
+struct shadow_counters {
+#define SHADOW_COUNTER(name) counter_t name;
+#include "mm/shadow_counters.def"
+#undef SHADOW_COUNTER
+};
+/* The values, as shadow_stats_read() found them. */
 struct shadow_stats {
-    u64 faults, fills, fills_extra; /* extra: neighbours filled along (splintered large pages) */
-    u64 guest_faults, mmio, traced_writes;
-    u64 events, invlpgs, root_switches, root_builds;
-    u64 patches_posted, patches_skipped, patches_applied, patches_invalidated, patches_rederived,
-        patches_unused;
-    u64 prefills, overflows, resyncs;
-    u64 traces_installed, traces_given_up, retraced, loose_syncs, loose_changed;
-    u64 kicks_sent, kicks_served;
-    u64 pages_made, pages_killed, pages_reclaimed, reclaims;
-    u64 protects, protect_scans, frames_dropped;
-    u32 pages_used, pages_total, pages_loose;
+#define SHADOW_COUNTER(name) u64 name;
+#include "mm/shadow_counters.def"
+#undef SHADOW_COUNTER
 };
 
 /* Shared by all vCPUs of a VM; constant after creation but for what the pointers lead to. */
@@ -134,8 +134,7 @@ struct shadow {
     bool nonleaf_stale; /* the same for an entry that leads to a table */
     bool relinked;      /* a loose table may have become reachable again: read it before the guest runs */
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
-    u64 event_number;
-    struct flush owed; /* flush that internal steps of the current call made necessary at once */
+    struct flush owed;  /* flush that internal steps of the current call made necessary at once */
 
     u8 *frames;
     u64 frames_hpa;
@@ -157,7 +156,7 @@ struct shadow {
         u32 count;
     } flood[SHADOW_FLOOD_SLOTS];
     struct shadow_tuning tuning;
-    struct shadow_stats stats;
+    struct shadow_counters stats;
 
     /* -- shared: requests of other vCPUs to write-protect a frame. gfn + 1; 0 = free. Writers: any vCPU (CAS
      * from 0, release). Reader: this one (exchange, acquire). A full array sets kick_all. -- */
@@ -249,5 +248,5 @@ struct flush shadow_service_kicks(struct shadow *sh);
 /* Drops everything (VM reset, tests). */
 struct flush shadow_clear(struct shadow *sh);
 
-/* Counters now; the page counts are filled in. */
+/* The counters now; on any CPU. */
 struct shadow_stats shadow_stats_read(const struct shadow *sh);

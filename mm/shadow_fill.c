@@ -94,7 +94,7 @@ static void fill_neighbours(struct shadow *sh, u32 no, u32 slot)
             continue;
         e = shadow_leaf(sh, base + i, PTE_P | PTE_W | PTE_U);
         if (e && shadow_entry_set(sh, no, i, e))
-            sh->stats.fills_extra++;
+            counter_one(&sh->stats.fills_extra);
     }
 }
 
@@ -114,7 +114,7 @@ static void fill_used_neighbours(struct shadow *sh, u32 no, u32 slot)
         if ((primary & (PTE_P | PTE_A)) != (PTE_P | PTE_A))
             continue;
         if (shadow_rederive(sh, no, i, primary))
-            sh->stats.fills_extra++;
+            counter_one(&sh->stats.fills_extra);
     }
 }
 
@@ -125,7 +125,7 @@ static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
     u32 slot = slot_of(f->gva, 1);
     u64 primary = f->walk.entry[1], entry;
 
-    sh->stats.fills++;
+    counter_one(&sh->stats.fills);
     if (key_direct(key)) {
         entry = shadow_leaf(sh, key_gfn(key) + slot, PTE_P | PTE_W | PTE_U);
         if (!shadow_entry_set(sh, no, slot, entry))
@@ -285,10 +285,10 @@ static enum shadow_verdict fill(struct shadow *sh, struct fill *f)
                 refresh_path(sh, f, false);
             return v;
         }
-        made = sh->stats.pages_made;
+        made = counter_get(&sh->stats.pages_made);
         entry = fill_path(sh, f);
         /* Changes after the walk are posted to us, except those of tables that were not traced then. */
-        if (likely(made == sh->stats.pages_made) || primaries_unchanged(sh, &f->walk)) {
+        if (likely(made == counter_get(&sh->stats.pages_made)) || primaries_unchanged(sh, &f->walk)) {
             /* Linking may have traced this very frame (a table that maps itself). */
             if ((f->access & GWALK_WRITE) && !(entry & PTE_W))
                 return classify(sh, f, map);
@@ -304,7 +304,6 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
     struct shadow_fault out = {SHADOW_RESUME, 0, GPA(0), FLUSH_NOTHING};
     struct fill f;
 
-    sh->stats.faults++;
     shadow_drain(sh);
     shadow_pool_ensure(sh);
     f.gva = gva.v;
@@ -317,13 +316,13 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
     switch (out.verdict) {
     case SHADOW_GUEST_FAULT:
         out.error = f.walk.error;
-        sh->stats.guest_faults++;
+        counter_one(&sh->stats.guest_faults);
         break;
     case SHADOW_EMPTY_PAGE: out.error = error_code & GWALK_ERROR_ACCESS; break;
     case SHADOW_RO_PAGE: out.error = (error_code & GWALK_ERROR_ACCESS) | (u32)PF_P; break;
-    case SHADOW_MMIO: sh->stats.mmio++; break;
+    case SHADOW_MMIO: counter_one(&sh->stats.mmio); break;
     case SHADOW_TRACED_WRITE:
-        sh->stats.traced_writes++;
+        counter_one(&sh->stats.traced_writes);
         shadow_write_begin(sh, out.gpa, 1);
         break;
     default: break;

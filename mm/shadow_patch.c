@@ -46,9 +46,9 @@ static u64 derived_value(const struct shadow *sh, u64 gfn, u64 primary)
 static void post(struct shadow *sh, u32 consumer, const struct patch *p)
 {
     switch (matrix_post(sh->vm->matrix, sh->vcpu, consumer, p)) {
-    case CHANNEL_ABSORBED: sh->stats.patches_skipped++; break;
-    case CHANNEL_OVERFLOW: sh->stats.overflows++; break;
-    default: sh->stats.patches_posted++;
+    case CHANNEL_ABSORBED: counter_one(&sh->stats.patches_skipped); break;
+    case CHANNEL_OVERFLOW: counter_one(&sh->stats.overflows); break;
+    default: counter_one(&sh->stats.patches_posted);
     }
 }
 
@@ -86,15 +86,15 @@ static void consume_entry(struct shadow *sh, u32 no, u32 slot, const struct patc
 
     if (now != p->primary || !same_size) {
         if (sh->tuning.stale == SHADOW_STALE_INVALIDATE) {
-            sh->stats.patches_invalidated++;
+            counter_one(&sh->stats.patches_invalidated);
             shadow_entry_set(sh, no, slot, 0);
             return;
         }
-        sh->stats.patches_rederived++;
+        counter_one(&sh->stats.patches_rederived);
         shadow_rederive(sh, no, slot, now);
         return;
     }
-    sh->stats.patches_applied++;
+    counter_one(&sh->stats.patches_applied);
     if (key_level(key) > 1 || (key & KEY_WP0) || (p->derived & TAG_MASK) != tag_of(key)) {
         shadow_rederive(sh, no, slot, now);
         return;
@@ -124,13 +124,14 @@ static void consume(void *context, const struct patch *p)
             consume_entry(sh, no, slot, p, size);
         used = used || count;
     }
-    sh->stats.patches_unused += !used;
+    if (!used)
+        counter_one(&sh->stats.patches_unused);
 }
 
 /* A channel overflowed: nothing derived from guest tables is trusted any more. */
 static void resync(struct shadow *sh)
 {
-    sh->stats.resyncs++;
+    counter_one(&sh->stats.resyncs);
     for (u32 no = 0; no < sh->frame_count; no++) {
         struct shadow_page *p = &sh->page[no];
         if (p->state != PAGE_LIVE || key_direct(p->key))
@@ -197,7 +198,7 @@ static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
             if (entry_get(sh, no, slot))
                 left = true;
             else if (shadow_rederive(sh, no, slot, shadow_primary(sh, key, slot)))
-                sh->stats.prefills++;
+                counter_one(&sh->stats.prefills);
         }
     }
     return left;
@@ -218,7 +219,7 @@ static void end_trace(struct shadow *sh, u64 gfn, bool discard)
         else
             shadow_loosen(sh, no, 0);
     }
-    sh->stats.traces_given_up++;
+    counter_one(&sh->stats.traces_given_up);
 }
 
 /* Counts a write to a traced table; true when the burst has become too long. */
@@ -226,6 +227,7 @@ static bool flooded(struct shadow *sh, u64 gfn)
 {
     struct shadow_flood *f = &sh->flood[gfn % SHADOW_FLOOD_SLOTS];
     u32 limit = sh->tuning.flood_writes;
+    u64 now = counter_get(&sh->stats.events);
 
     if (!limit)
         return false;
@@ -236,10 +238,10 @@ static bool flooded(struct shadow *sh, u64 gfn)
         if (key_level(sh->page[no].key) > 1)
             limit = sh->tuning.flood_writes * UPPER_PATIENCE;
     }
-    if (f->gfn != gfn || sh->event_number - f->event > FLOOD_WINDOW)
+    if (f->gfn != gfn || now - f->event > FLOOD_WINDOW)
         f->count = 0;
     f->gfn = gfn;
-    f->event = sh->event_number;
+    f->event = now;
     return ++f->count >= limit;
 }
 

@@ -15,6 +15,7 @@ u32 shadow_frame_take(void *context)
     sh->page[no - 1].hash_next = 0;
     sh->page[no - 1].state = PAGE_TAKEN;
     sh->free_count--;
+    counter_set(&sh->stats.pages_used, sh->frame_count - sh->free_count);
     return no - 1;
 }
 
@@ -27,6 +28,7 @@ void shadow_frame_give(struct shadow *sh, u32 frame)
     p->hash_next = sh->free_frame;
     sh->free_frame = frame + 1;
     sh->free_count++;
+    counter_set(&sh->stats.pages_used, sh->frame_count - sh->free_count);
 }
 
 u32 shadow_page_find(const struct shadow *sh, u64 key)
@@ -52,7 +54,7 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
     p->flags = PAGE_REFERENCED;
     p->hash_next = *head;
     *head = no + 1;
-    sh->stats.pages_made++;
+    counter_one(&sh->stats.pages_made);
     if (!key_direct(key))
         shadow_table_trace(sh, no);
     return no + 1;
@@ -138,7 +140,7 @@ void shadow_page_kill(struct shadow *sh, u32 no)
     p->flags = 0;
     p->state = PAGE_STALE;
     sh->stale_count++;
-    sh->stats.pages_killed++;
+    counter_one(&sh->stats.pages_killed);
     if (!key_direct(key))
         end_interest(sh, key_gfn(key));
 }
@@ -174,7 +176,7 @@ static void kill_victims(struct shadow *sh, u32 wanted)
             continue;
         }
         shadow_page_kill(sh, no);
-        sh->stats.pages_reclaimed++;
+        counter_one(&sh->stats.pages_reclaimed);
     }
 }
 
@@ -206,7 +208,7 @@ void shadow_pool_refill(struct shadow *sh)
 {
     u32 batch = MAX(sh->frame_count / RECLAIM_SHARE, FRAMES_RESERVE);
 
-    sh->stats.reclaims++;
+    counter_one(&sh->stats.reclaims);
     if (sh->stale_count < batch) {
         note_references(sh);
         kill_victims(sh, batch);

@@ -27,7 +27,7 @@ static void list_remove(struct shadow *sh, u32 no)
     *(p->loose_prev ? &sh->page[p->loose_prev - 1].loose_next : &sh->loose_head) = p->loose_next;
     *(p->loose_next ? &sh->page[p->loose_next - 1].loose_prev : &sh->loose_tail) = p->loose_prev;
     p->loose_prev = p->loose_next = 0;
-    sh->loose_count--;
+    counter_set(&sh->stats.pages_loose, --sh->loose_count);
     sh->loose_upper -= key_level(p->key) > 1;
 }
 
@@ -39,7 +39,7 @@ static void list_add(struct shadow *sh, u32 no)
     p->loose_next = sh->loose_head;
     *(p->loose_next ? &sh->page[p->loose_next - 1].loose_prev : &sh->loose_tail) = no + 1;
     sh->loose_head = no + 1;
-    sh->loose_count++;
+    counter_set(&sh->stats.pages_loose, ++sh->loose_count);
     sh->loose_upper += key_level(p->key) > 1;
 }
 
@@ -93,13 +93,13 @@ void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame)
     int count = rmap_find(&sh->rmap, frame.v >> PAGE_SHIFT, at);
     u32 direct = shadow_direct_page(sh, gfn);
 
-    sh->stats.protects++;
+    counter_one(&sh->stats.protects);
     if (direct)
         make_read_only(sh, direct - 1, gfn & (ENTRIES - 1), frame.v);
     for (int i = 0; i < count; i++)
         make_read_only(sh, RMAP_LOCATION_PAGE(at[i]), RMAP_LOCATION_SLOT(at[i]), frame.v);
     if (count < 0) {
-        sh->stats.protect_scans++;
+        counter_one(&sh->stats.protect_scans);
         for (u32 no = 0; no < sh->frame_count; no++)
             if (sh->page[no].state == PAGE_LIVE && key_level(sh->page[no].key) == 1 && sh->page[no].live)
                 for (u32 slot = 0; slot < ENTRIES; slot++)
@@ -138,14 +138,14 @@ static bool install(struct shadow *sh, u64 gfn)
     writable = trace_install(t, sh->vcpu);
     if (writable & own)
         shadow_protect(sh, gfn, p2m_entry_hpa(map));
-    sh->stats.traces_installed++;
+    counter_one(&sh->stats.traces_installed);
     writable &= ~own;
     if (likely(!writable))
         return true;
     for (u32 vcpu = 0; vcpu < sh->vm->vcpus; vcpu++)
         if (writable & BIT(vcpu))
             request_protection(sh, vcpu, gfn);
-    sh->stats.kicks_sent++;
+    counter_one(&sh->stats.kicks_sent);
     if (sh->vm->kick)
         sh->vm->kick(sh->vm->kick_context, writable);
     return false;
@@ -216,7 +216,7 @@ static bool sync_page(struct shadow *sh, u32 no)
     u64 *snapshot = snapshot_of(sh, p);
     u32 changed = 0;
 
-    sh->stats.loose_syncs++;
+    counter_one(&sh->stats.loose_syncs);
     if (!table.at) {
         shadow_page_clear(sh, no);
         return false;
@@ -239,7 +239,7 @@ static bool sync_page(struct shadow *sh, u32 no)
             changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
         p->flags &= (u8)~PAGE_FRESH;
     }
-    sh->stats.loose_changed += changed;
+    counter_add(&sh->stats.loose_changed, changed);
     return changed != 0;
 }
 
@@ -271,7 +271,7 @@ static void promote(struct shadow *sh, u64 gfn)
         if (traced) {
             sync_page(sh, no);
             shadow_unloosen(sh, no);
-            sh->stats.retraced++;
+            counter_one(&sh->stats.retraced);
         }
     }
 }

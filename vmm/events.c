@@ -26,7 +26,7 @@ static void deliver(struct vcpu *v)
         int vector = vplat_irq_accept(p, v->index);
         if (vector >= 0) {
             vmx_inject_interrupt(&v->vmx, (u8)vector);
-            v->stats.interrupts++;
+            counter_one(&v->stats.interrupts);
         }
         if (vplat_irq_pending(p, v->index))
             vmx_interrupt_window_set(&v->vmx, true);

@@ -67,10 +67,9 @@ enum exit_result exit_dispatch(struct vcpu *v, u32 reason)
 {
     exit_handler handler = reason < VMX_EXIT_COUNT ? handlers[reason] : NULL;
 
-    v->stats.exits++;
     if (unlikely(!handler))
         return refused(v, reason);
-    v->stats.by_reason[reason]++;
+    counter_one(&v->stats.by_reason[reason]);
     return handler(v);
 }
 

@@ -107,7 +107,7 @@ enum exit_result exit_exception(struct vcpu *v)
 
     if ((info & VMX_EVENT_TYPE_MASK) >> VMX_EVENT_TYPE_SHIFT == VMX_EVENT_NMI) {
         cpu_run_nmi_handler(); /* a kick: sched.c sees that the count has changed */
-        v->stats.kicks++;
+        counter_one(&v->stats.kicks);
         return EXIT_RESUME;
     }
     switch (info & VMX_EVENT_VECTOR_MASK) {

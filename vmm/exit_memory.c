@@ -14,7 +14,7 @@
 /* The instruction at RIP cannot be carried out here. */
 static enum exit_result give_up(struct vcpu *v, gpa_t gpa, bool traced)
 {
-    v->stats.emulate_unknown++;
+    counter_one(&v->stats.emulate_unknown);
     if (!traced) {
         const u8 *c = v->access.code;
         vm_fail(
@@ -33,7 +33,7 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     struct emulate_state st;
     enum emulate_status status;
 
-    v->stats.emulated++;
+    counter_one(&v->stats.emulated);
     access_begin(v, gva, gpa, traced);
     status = access_fetch(v);
     if (status == EMULATE_FAULT)

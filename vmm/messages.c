@@ -159,11 +159,11 @@ u32 messages_call_send(struct vcpu *v, u64 *regs)
     if (status == PB_STATUS_OK)
         status = ipc_send(&ipc, v->vm->id, v->messages.queue, &m);
     if (status != PB_STATUS_OK) {
-        v->messages.refused++;
+        counter_one(&v->messages.refused);
         return status;
     }
-    v->messages.sent++;
-    v->messages.pages_out += m.kind != PB_KIND_DATA;
+    counter_one(&v->messages.sent);
+    counter_add(&v->messages.pages_out, m.kind != PB_KIND_DATA);
     return status;
 }
 
@@ -243,8 +243,8 @@ static u32 receive(struct vcpu *v)
         m->announced = false;
     if (status != PB_STATUS_OK)
         return status;
-    v->messages.received++;
-    v->messages.pages_in += message.page != 0;
+    counter_one(&v->messages.received);
+    counter_add(&v->messages.pages_in, message.page != 0);
     return hypercall_write(v, m->buffer, &message, sizeof(message));
 }
 
@@ -297,7 +297,7 @@ void messages_deliver(struct vcpu *v)
     vcpu_flush(v, shadow_write_done(&v->shadow, GPA(m->inbox_gfn << PAGE_SHIFT), PAGE_SIZE));
     if (!moved)
         return;
-    m->received += moved;
+    counter_add(&m->received, moved);
     interrupt(v);
 }
 

@@ -13,6 +13,7 @@
  * and the asking CPU waits, doing meanwhile what it is asked itself.
  */
 #pragma once
+#include "arch/counter.h"
 #include "arch/err.h"
 #include "arch/spinlock.h"
 #include "arch/types.h"
@@ -41,7 +42,7 @@ struct vcpu_messages {
     bool announced; /* without inbox: the interrupt for the messages that wait has been given */
     bool waits;     /* in PB_CALL_RECEIVE */
     u64 buffer;     /* gpa for the message, 0: it comes through the inbox */
-    u64 sent, received, refused, pages_out, pages_in;
+    counter_t sent, received, refused, pages_out, pages_in;
     struct vcpu_drop drop;
 };
 

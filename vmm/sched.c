@@ -191,11 +191,11 @@ static void audit(struct vcpu *v)
     struct audit_report report;
     struct flush flush;
 
-    if (v->stats.exits % AUDIT_PERIOD)
+    if (vcpu_exits(v) % AUDIT_PERIOD)
         return;
     bool clean = shadow_audit(&v->shadow, &report, &flush);
     vcpu_flush(v, flush);
-    v->stats.audits++;
+    counter_one(&v->stats.audits);
     if (clean)
         return;
     shadow_audit_print(&report);
@@ -216,14 +216,22 @@ static enum exit_result step(struct vmm_cpu *me, struct vcpu *v)
         enum exit_result result = exit_dispatch(v, vmx_exit_begin(&v->vmx));
         if (unlikely(messages_to_drain(v)))
             messages_deliver(v);
-        if (unlikely(audit_on))
-            audit(v);
         return result;
     }
     if (entered == VMX_ENTER_KICKED)
         return EXIT_RESUME;
     vm_fail_entry(v, entered);
     return EXIT_YIELD;
+}
+
+static void run_audited(struct vmm_cpu *me, struct vcpu *v)
+{
+    enum exit_result result;
+
+    do {
+        result = step(me, v);
+        audit(v);
+    } while (result == EXIT_RESUME);
 }
 
 /* `seen`: nmi_count before v was picked. */
@@ -236,8 +244,11 @@ static void run(struct vmm_cpu *me, struct vcpu *v, u64 seen)
     v->deadline = now; /* timers are looked at anew, and set */
     v->timer_entries = 0;
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
-    while (step(me, v) == EXIT_RESUME) {
-    }
+    if (unlikely(audit_on))
+        run_audited(me, v);
+    else
+        while (step(me, v) == EXIT_RESUME) {
+        }
 }
 
 /* ---- nothing to run ---- */

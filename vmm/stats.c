@@ -10,12 +10,12 @@ u64 stats_value(const struct vcpu *v, u32 index)
     const struct vcpu_messages *m = &v->messages;
 
     switch (index) {
-    case PB_STAT_EXITS: return v->stats.exits;
-    case PB_STAT_SENT: return m->sent;
-    case PB_STAT_RECEIVED: return m->received;
-    case PB_STAT_REFUSED: return m->refused;
-    case PB_STAT_PAGES_OUT: return m->pages_out;
-    case PB_STAT_PAGES_IN: return m->pages_in;
+    case PB_STAT_EXITS: return vcpu_exits(v);
+    case PB_STAT_SENT: return counter_get(&m->sent);
+    case PB_STAT_RECEIVED: return counter_get(&m->received);
+    case PB_STAT_REFUSED: return counter_get(&m->refused);
+    case PB_STAT_PAGES_OUT: return counter_get(&m->pages_out);
+    case PB_STAT_PAGES_IN: return counter_get(&m->pages_in);
     case PB_STAT_POSTED: return s.patches_posted;
     case PB_STAT_ABSORBED: return s.patches_skipped;
     case PB_STAT_OVERFLOWS: return s.overflows;
@@ -27,7 +27,7 @@ u64 stats_value(const struct vcpu *v, u32 index)
     case PB_STAT_RESYNCS: return s.resyncs;
     case PB_STAT_FILLS: return s.fills;
     case PB_STAT_PREFILLS: return s.prefills + s.fills_extra;
-    case PB_STAT_KICKS: return v->stats.kicks;
+    case PB_STAT_KICKS: return counter_get(&v->stats.kicks);
     case PB_STAT_SHADOWS: return s.pages_used;
     case PB_STAT_RECLAIMED: return s.pages_reclaimed;
     }
@@ -41,23 +41,23 @@ static void print_vcpu(const struct vm *vm, const struct vcpu *v)
     size_t n = 0;
 
     for (u32 r = 0; r < VMX_EXIT_COUNT; r++)
-        if (v->stats.by_reason[r] && n < sizeof(line) - 40)
-            n +=
-                format_string(line + n, sizeof(line) - n, " %s %lu", vmx_exit_name(r), v->stats.by_reason[r]);
-    log_line("%s/%u: %lu exits:%s", vm->name, v->index, v->stats.exits, line);
+        if (counter_get(&v->stats.by_reason[r]) && n < sizeof(line) - 40)
+            n += format_string(line + n, sizeof(line) - n, " %s %lu", vmx_exit_name(r),
+                               counter_get(&v->stats.by_reason[r]));
+    log_line("%s/%u: %lu exits:%s", vm->name, v->index, vcpu_exits(v), line);
     log_line("%s/%u: shadow: fills %lu+%lu, traced writes %lu, posted %lu, absorbed %lu, applied %lu, "
              "re-derived %lu, "
              "overflows %lu, resyncs %lu",
              vm->name, v->index, s.fills, s.fills_extra, s.traced_writes, s.patches_posted, s.patches_skipped,
              s.patches_applied, s.patches_rederived, s.overflows, s.resyncs);
-    log_line(
-        "%s/%u: shadow: events %lu, roots %lu built %lu used again, traces given up %lu, pages %u of %u, "
-        "reclaimed %lu",
-        vm->name, v->index, s.events, s.root_builds, s.root_switches, s.traces_given_up, s.pages_used,
-        s.pages_total, s.pages_reclaimed);
+    log_line("%s/%u: shadow: events %lu, roots built %lu, traces given up %lu, pages %lu of %u, "
+             "reclaimed %lu",
+             vm->name, v->index, s.events, s.root_builds, s.traces_given_up, s.pages_used,
+             v->shadow.frame_count, s.pages_reclaimed);
     log_line("%s/%u: messages: sent %lu, received %lu, refused %lu, pages out %lu, in %lu", vm->name,
-             v->index, v->messages.sent, v->messages.received, v->messages.refused, v->messages.pages_out,
-             v->messages.pages_in);
+             v->index, counter_get(&v->messages.sent), counter_get(&v->messages.received),
+             counter_get(&v->messages.refused), counter_get(&v->messages.pages_out),
+             counter_get(&v->messages.pages_in));
 }
 
 void stats_print(const struct vm *vm)

@@ -26,6 +26,7 @@ void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
     /* Whoever set the bits before has kicked, and they are still to be taken. */
     if (now && (old & bits) == bits && !atomic_load_explicit(&v->asleep, memory_order_seq_cst))
         return;
+    atomic_fetch_add_explicit(&v->stats.nmis_sent, 1, memory_order_relaxed);
     apic_send_nmi(v->on->cpu);
 }
 
@@ -180,13 +181,13 @@ void vm_report_end(struct vm *vm)
     u64 exits = 0;
 
     for (u32 i = 0; i < vm->vcpus; i++)
-        exits += vm->vcpu[i]->stats.exits;
+        exits += vcpu_exits(vm->vcpu[i]);
     vmm_console_finish(vm);
     messages_vm_ended(vm);
     log_line("vm %s: ended: %s, code %u, after %lu ms and %lu exits", vm->name, vm->end_words, vm->exit_code,
              ms, exits);
     if (audit_on)
-        log_line("vm %s: %lu audits of its shadow", vm->name, vm->vcpu[0]->stats.audits);
+        log_line("vm %s: %lu audits of its shadow", vm->name, counter_get(&vm->vcpu[0]->stats.audits));
     if (log_debug)
         stats_print(vm);
     atomic_fetch_sub_explicit(&vms_running, 1, memory_order_release);
@@ -198,7 +199,7 @@ void vm_bench_byte(struct vm *vm, u8 byte)
 
     if (byte == '\n') {
         if (vm->bench_column == sizeof(mark) - 1)
-            log_line("bench vm %s: exits %lu", vm->name, vm->vcpu[0]->stats.exits);
+            log_line("bench vm %s: exits %lu", vm->name, vcpu_exits(vm->vcpu[0]));
         vm->bench_column = 0;
     } else if (vm->bench_column < sizeof(mark) - 1) {
         vm->bench_column = byte == (u8)mark[vm->bench_column] ? vm->bench_column + 1 : sizeof(mark);

@@ -15,6 +15,7 @@
  * they are shared.
  */
 #pragma once
+#include "arch/counter.h"
 #include "arch/percpu.h"
 #include "arch/regs.h"
 #include "arch/types.h"
@@ -54,10 +55,11 @@ enum vcpu_state {
     VCPU_STOPPED, /* for good */
 };
 
+/* Writer: the vCPU's CPU, but for nmis_sent; readers: any CPU (arch/counter.h). */
 struct vcpu_stats {
-    u64 exits;
-    u64 by_reason[VMX_EXIT_COUNT];
-    u64 emulated, emulate_unknown, interrupts, kicks, audits;
+    counter_t by_reason[VMX_EXIT_COUNT]; /* vcpu_exits() adds them up */
+    counter_t emulated, emulate_unknown, interrupts, kicks, audits;
+    _Atomic u64 nmis_sent; /* to its CPU, for its sake; writers: whoever sends one (add, relaxed) */
 };
 
 /* What the emulation of one instruction knows and finds; private to vmm/access.c and its callers. */
@@ -138,6 +140,16 @@ struct vm {
     /* While it is being made only: zeroed memory that is given back should that fail. NULL: none left. */
     void *(*take)(void *vm, u64 bytes);
 };
+
+/* Exits so far, all reasons; on any CPU. */
+static inline u64 vcpu_exits(const struct vcpu *v)
+{
+    u64 sum = 0;
+
+    for (u32 r = 0; r < VMX_EXIT_COUNT; r++)
+        sum += counter_get(&v->stats.by_reason[r]);
+    return sum;
+}
 
 static inline struct vlapic *vcpu_lapic(const struct vcpu *v)
 {

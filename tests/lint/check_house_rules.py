@@ -9,6 +9,8 @@ CONDITIONAL = re.compile(r'^\s*#\s*(?:ifdef|ifndef|if|elif)\b')
 VOLATILE = re.compile(r'\bvolatile\b')
 FENCE = re.compile(r'\batomic_(?:thread|signal)_fence\b|\b__sync_synchronize\b')
 HEX = re.compile(r'\b0[xX][0-9a-fA-F]{2,}[uUlL]*\b')
+# A counter has one writer: counter_add(), because `++` on it is a locked instruction (arch/counter.h).
+COUNTING = re.compile(r'\bstats\.\w+(?:\[\w+\])?\s*(?:\+\+|--|[-+|]=)|(?:\+\+|--)[\w>-]*\bstats\.')
 MARKER = re.compile(r'\b(?:TODO|FIXME|XXX|HACK)\b|'
                     r'\bnot (?:yet )?implemented\b|\bstubbed\b|\bdummy implementation\b', re.I)
 SLEEP = re.compile(r'\b(?:time\.sleep|usleep|nanosleep|sleep)\s*\(')
@@ -37,6 +39,8 @@ for path in sources:
             findings.append(f'{name}:{number}: volatile outside arch/')
         if FENCE.search(line) and not guest:
             findings.append(f'{name}:{number}: a stand-alone fence')
+        if COUNTING.search(line):
+            findings.append(f'{name}:{number}: a counter changed by an operator: counter_add()')
         in_table = TABLE.search(line) is not None or in_table and '};' not in line
         in_define = (in_define or line.startswith('#define')) and line.endswith('\\')
         named = in_table or in_define or NAMING.search(line) or NUMBER_FILES.search(name)

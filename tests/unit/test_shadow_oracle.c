@@ -684,17 +684,17 @@ static void every_result_is_legal(void **state)
             fail_msg("%s", violation);
     }
     print_message(
-        "%llu steps, seeds %llu..%llu: %llu faults, %llu fills, %llu guest faults, %llu traced writes, "
+        "%llu steps, seeds %llu..%llu: %llu fills, %llu guest faults, %llu traced writes, "
         "%llu posted, %llu applied, %llu rederived, %llu invalidated, %llu resyncs, %llu traces, %llu given "
         "up, "
         "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs\n",
         (unsigned long long)done, (unsigned long long)first, (unsigned long long)(first + guests - 1),
-        (unsigned long long)s.faults, (unsigned long long)s.fills, (unsigned long long)s.guest_faults,
-        (unsigned long long)s.traced_writes, (unsigned long long)s.patches_posted,
-        (unsigned long long)s.patches_applied, (unsigned long long)s.patches_rederived,
-        (unsigned long long)s.patches_invalidated, (unsigned long long)s.resyncs,
-        (unsigned long long)s.traces_installed, (unsigned long long)s.traces_given_up,
-        (unsigned long long)s.retraced, (unsigned long long)s.kicks_served, (unsigned long long)s.reclaims,
+        (unsigned long long)s.fills, (unsigned long long)s.guest_faults, (unsigned long long)s.traced_writes,
+        (unsigned long long)s.patches_posted, (unsigned long long)s.patches_applied,
+        (unsigned long long)s.patches_rederived, (unsigned long long)s.patches_invalidated,
+        (unsigned long long)s.resyncs, (unsigned long long)s.traces_installed,
+        (unsigned long long)s.traces_given_up, (unsigned long long)s.retraced,
+        (unsigned long long)s.kicks_served, (unsigned long long)s.reclaims,
         (unsigned long long)s.loose_syncs);
 }
 
