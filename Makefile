@@ -165,7 +165,7 @@ $(BUILD)/unit/test_%:
 	$(Q)$(CC) $(HOST_CFLAGS) -o $@ $(filter %.o,$^) -lcmocka $(UNIT_LIBS)
 -include $(shell find $(BUILD)/host -name '*.d' 2>/dev/null)
 
-.PHONY: unit-bins unit model tsan lint e2e test bench
+.PHONY: unit-bins unit model tsan lint e2e test bench kut
 unit-bins: $(UNIT_BINS)
 unit: unit-bins
 	$(Q)tests/tools/suite unit
@@ -191,6 +191,10 @@ test: $(TEST_PROGRAMS) $(GUEST_IMAGES) linux
 	$(Q)tests/tools/suite all
 bench: $(GUEST_IMAGES)
 	$(Q)$(PYTHON) tests/bench/bench.py
+
+# Images of kvm-unit-tests, built elsewhere: tests/kut/README.md
+kut: $(EFI) $(BUILD)/esp/EFI/BOOT/BOOTX64.EFI
+	$(Q)BUILD=$(BUILD) $(PYTHON) tests/kut/kut.py $(if $(KUT),--kut $(KUT)) $(if $(KUT32),--kut32 $(KUT32)) $(KUT_ARGS)
 
 # Always by the same compiler: its instructions are what is counted.
 $(BUILD)/bench/guest.bin: tests/bench/start.S tests/bench/guest.c tests/bench/guest.ld $(BUILD)/flags
@@ -238,6 +242,7 @@ help:
 	@echo 'make e2e           boots in emulators (E2E_ARGS="--machine qemu-kvm -k linux" goes to pytest)'
 	@echo 'make fuzz          libFuzzer targets, PB_SECONDS=60 each; not part of make test'
 	@echo 'make bench         the benchmark guest; writes build/bench.tsv'
+	@echo 'make kut KUT=dir   images of kvm-unit-tests as guests (tests/kut/README.md says how to get them)'
 	@echo 'make image         build/patchbay.img for a USB stick (ESP=folder takes another system partition)'
 	@echo 'make check INI=f   checks a configuration file as the boot would'
 	@echo 'make linux         fetches a Debian kernel and makes an initramfs in build/linux/'
