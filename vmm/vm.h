@@ -130,7 +130,8 @@ struct vm {
     struct ipc_vm ipc;
     struct vm_input input;
     u64 ram_pages, window_gfn, window_pages;
-    u64 own_bytes; /* what the hypervisor spends on it besides its memory */
+    u64 own_bytes;             /* what the hypervisor spends on it besides its memory */
+    _Atomic u64 channel_bytes; /* of its patch channels so far; writers: vCPUs' CPUs (add, relaxed) */
     hpa_t msr_bitmap;
     struct entry_state entry;
     gpa_t rsdp;

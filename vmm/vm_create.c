@@ -178,14 +178,17 @@ static struct vcpu *make_vcpu(struct vm *vm, u32 index, const struct vm_create *
 static void *channel_memory(void *ctx, u64 bytes)
 {
     struct vm *vm = ctx;
+    void *memory = NULL;
     hpa_t at;
 
     if (vm->take)
-        return take_own(vm, bytes);
-    if (frames_alloc(&host_frames, ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT, PAGE_SIZE, FRAMES_ANYWHERE,
-                     &at) != ERR_OK)
-        return NULL;
-    return hpa_to_ptr(at);
+        memory = take_own(vm, bytes);
+    else if (frames_alloc(&host_frames, ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT, PAGE_SIZE, FRAMES_ANYWHERE,
+                          &at) == ERR_OK)
+        memory = hpa_to_ptr(at);
+    if (memory)
+        atomic_fetch_add_explicit(&vm->channel_bytes, bytes, memory_order_relaxed);
+    return memory;
 }
 
 static enum err make_matrix(struct vm *vm)
