@@ -87,15 +87,16 @@ static void fill_neighbours(struct shadow *sh, u32 no, u32 slot)
     u32 count = sh->tuning.prefill;
     u32 first = slot & ~(count - 1);
     u64 base = key_gfn(sh->page[no].key);
+    u32 filled = 0;
 
     for (u32 i = first; i < first + count; i++) {
         u64 e;
         if (i == slot || entry_get(sh, no, i))
             continue;
         e = shadow_leaf(sh, base + i, PTE_P | PTE_W | PTE_U);
-        if (e && shadow_entry_set(sh, no, i, e))
-            counter_one(&sh->stats.fills_extra);
+        filled += e && shadow_entry_set(sh, no, i, e);
     }
+    counter_add(&sh->stats.fills_extra, filled);
 }
 
 /* Entries of a page table around slot that the guest has used before (A=1), but this shadow has not. */
