@@ -13,13 +13,10 @@ enum exit_result {
     EXIT_NEVER,  /* no handler's result */
 };
 
-typedef enum exit_result exit_handler(struct vcpu *v);
+typedef enum exit_result (*exit_handler)(struct vcpu *v);
 
-/* Dispatches the exit that has just happened. */
-enum exit_result exit_dispatch(struct vcpu *v);
-
-/* The instruction has been carried out: go on behind it. */
-enum exit_result exit_done(struct vcpu *v);
+/* Dispatches the exit that vmx_enter() has just returned from; `reason` from vmx_exit_begin(). */
+enum exit_result exit_dispatch(struct vcpu *v, u32 reason);
 
 /* Injects an exception; a triple fault ends the VM. */
 enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error);
@@ -39,7 +36,7 @@ static inline enum exit_result exit_inject_ud(struct vcpu *v)
 enum exit_result exit_cpuid(struct vcpu *v);
 enum exit_result exit_hlt(struct vcpu *v);
 enum exit_result exit_xsetbv(struct vcpu *v);
-
+enum exit_result exit_skip(struct vcpu *v);
 enum exit_result exit_undefined(struct vcpu *v);
 enum exit_result exit_protection(struct vcpu *v);
 enum exit_result exit_window(struct vcpu *v);
