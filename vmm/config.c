@@ -49,7 +49,6 @@ static void open_vm(struct config_parser *p, const struct config_word *name)
     vm->line = p->line;
     vm->memory = CONFIG_DEFAULT_MEMORY;
     vm->vcpus = 1;
-    vm->testdev = true;
     p->vm = vm;
     p->section = SECTION_VM;
 }

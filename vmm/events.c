@@ -4,22 +4,26 @@
 #include "vmm/console.h"
 #include "vmm/sched.h"
 
+static void deliver_nmi(struct vcpu *v)
+{
+    struct vlapic *l = vcpu_lapic(v);
+
+    if (!vmx_can_inject_nmi(&v->vmx))
+        vlapic_nmi_collapse(l);
+    else if (vlapic_nmi_take(l))
+        vmx_inject_nmi(&v->vmx);
+    if (vlapic_events(l) & VLAPIC_EVENT_NMIS)
+        vmx_nmi_window_set(&v->vmx, true);
+}
+
 /* Injects an NMI or an interrupt if the guest can take one now; otherwise asks for the exit that says when.
  */
 static void deliver(struct vcpu *v)
 {
     struct vplatform *p = &v->vm->platform;
 
-    if (unlikely(vlapic_events(vcpu_lapic(v))) && vlapic_events_take(vcpu_lapic(v), VLAPIC_EVENT_NMI))
-        v->nmi_pending = true;
-    if (unlikely(v->nmi_pending)) {
-        if (vmx_can_inject_nmi(&v->vmx)) {
-            vmx_inject_nmi(&v->vmx);
-            v->nmi_pending = false;
-        } else {
-            vmx_nmi_window_set(&v->vmx, true);
-        }
-    }
+    if (unlikely(vlapic_events(vcpu_lapic(v)) & VLAPIC_EVENT_NMIS))
+        deliver_nmi(v);
     if (!vplat_irq_pending(p, v->index))
         return;
     if (vmx_can_inject_interrupt(&v->vmx)) {
@@ -56,7 +60,7 @@ static bool may_interrupt(struct vcpu *v)
 {
     struct vplatform *p = &v->vm->platform;
 
-    return v->nmi_pending || (vlapic_events(vcpu_lapic(v)) & VLAPIC_EVENT_NMI) ||
+    return (vlapic_events(vcpu_lapic(v)) & VLAPIC_EVENT_NMIS) ||
            (v->interruptible && vplat_irq_pending(p, v->index));
 }
 

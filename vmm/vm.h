@@ -93,7 +93,6 @@ struct vcpu {
     bool interruptible; /* HALTED, WAITING: IF was set when it went to sleep */
     bool yields;        /* the call it has just made gives the CPU away */
     bool set_up;        /* its VMCS has been written */
-    bool nmi_pending;   /* an NMI waits to be injected */
     struct vcpu_access access;
     struct vcpu_messages messages;
     struct shadow shadow;

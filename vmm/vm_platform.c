@@ -29,7 +29,8 @@ static void debug_out(void *ctx, u8 byte)
     struct vm *vm = ctx;
 
     vmm_console_byte(vm, byte);
-    vm_bench_byte(vm, byte);
+    if (vm->config->testdev)
+        vm_bench_byte(vm, byte);
 }
 
 static void end(void *ctx, enum vplat_end why, u32 code)

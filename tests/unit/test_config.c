@@ -115,7 +115,7 @@ static void test_defaults(void **state)
     assert_int_equal(config.escape, 1);
     assert_int_equal(config.vms[0].memory, CONFIG_DEFAULT_MEMORY);
     assert_int_equal(config.vms[0].vcpus, 1);
-    assert_true(config.vms[0].testdev);
+    assert_false(config.vms[0].testdev);
     assert_true(config.vms[0].cpus == 0);
 }
 

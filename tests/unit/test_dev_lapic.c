@@ -273,6 +273,30 @@ static void nmi_init_and_sipi(void **state)
     free(m);
 }
 
+/* A CPU runs one NMI and remembers one: two that come together are two, and while one cannot be taken there is one. */
+static void two_nmis_at_once(void **state)
+{
+    (void)state;
+    struct machine *m = enabled_machine(2);
+    struct vlapic *l = lapic_of(m, 1);
+    assert_false(vlapic_nmi_take(l));
+    for (u32 i = 0; i < 3; i++)
+        icr(m, 0, 1, 0x400);
+    assert_true(vlapic_nmi_take(l));
+    assert_true(vlapic_nmi_take(l));
+    assert_false(vlapic_nmi_take(l));
+    icr(m, 0, 1, 0x400);
+    vlapic_nmi_collapse(l);
+    assert_true(vlapic_nmi_take(l));
+    assert_false(vlapic_nmi_take(l));
+    for (u32 i = 0; i < 2; i++)
+        icr(m, 0, 1, 0x400);
+    vlapic_nmi_collapse(l);
+    assert_true(vlapic_nmi_take(l));
+    assert_int_equal(vlapic_events(l), 0);
+    free(m);
+}
+
 static void errors_are_latched(void **state)
 {
     (void)state;
@@ -312,6 +336,37 @@ static void level_interrupts_go_round_through_the_ioapic(void **state)
     vplat_irq_line(&m->vp, 20, true); /* an edge: TMR goes off */
     assert_int_equal(take(m, 1), 0x45);
     assert_int_equal(apic_read(m, 1, VLAPIC_TMR + 0x20), 0);
+    free(m);
+}
+
+/* A level that no APIC would take is taken when one can. */
+static void level_waits_for_its_apic(void **state)
+{
+    (void)state;
+    struct machine *m = machine_new(2, TEST_HZ);
+    route_pin(m, 20, 0x8045 | 1ull << 56);
+    vplat_irq_line(&m->vp, 20, true); /* APIC 1 is disabled by software */
+    assert_int_equal(ioapic_read(m, 0x10 + 40), 0x8045);
+    apic_write(m, 1, VLAPIC_SVR, ENABLED);
+    assert_int_equal(m->delivered[1], 1);
+    assert_int_equal(take(m, 1), 0x45);
+    assert_int_equal(ioapic_read(m, 0x10 + 40), 0xC045);
+    vplat_irq_line(&m->vp, 20, false);
+    apic_write(m, 1, VLAPIC_EOI, 0);
+    route_pin(m, 20, 0x8845 | 0x20ull << 56); /* logical, to nobody */
+    vplat_irq_line(&m->vp, 20, true);
+    assert_int_equal(take(m, 1), -1);
+    apic_write(m, 1, VLAPIC_LDR, 0x20u << 24);
+    assert_int_equal(take(m, 1), 0x45);
+    vplat_irq_line(&m->vp, 20, false);
+    apic_write(m, 1, VLAPIC_EOI, 0);
+    route_pin(m, 20, 0x8045 | 1ull << 56);
+    assert_true(wrmsr_ok(m, 1, MSR_IA32_APIC_BASE, 0xFEE00000)); /* off, and on again: reset */
+    vplat_irq_line(&m->vp, 20, true);
+    assert_true(wrmsr_ok(m, 1, MSR_IA32_APIC_BASE, 0xFEE00800));
+    assert_int_equal(take(m, 1), -1);
+    apic_write(m, 1, VLAPIC_SVR, ENABLED);
+    assert_int_equal(take(m, 1), 0x45);
     free(m);
 }
 
@@ -384,8 +439,10 @@ int main(void)
         cmocka_unit_test(ipi_destinations_xapic),
         cmocka_unit_test(ipi_destinations_x2apic),
         cmocka_unit_test(nmi_init_and_sipi),
+        cmocka_unit_test(two_nmis_at_once),
         cmocka_unit_test(errors_are_latched),
         cmocka_unit_test(level_interrupts_go_round_through_the_ioapic),
+        cmocka_unit_test(level_waits_for_its_apic),
         cmocka_unit_test(narrow_and_crooked_accesses),
         cmocka_unit_test(no_post_is_lost),
     };

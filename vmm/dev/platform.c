@@ -157,6 +157,13 @@ void vplat_eoi_broadcast(struct vplatform *vp, u64 now, u8 vector)
     spinlock_release(&vp->lock);
 }
 
+void vplat_retry_levels(struct vplatform *vp)
+{
+    spinlock_acquire(&vp->lock);
+    vioapic_retry(vp);
+    spinlock_release(&vp->lock);
+}
+
 void vplat_advance_devices(struct vplatform *vp, u64 now)
 {
     spinlock_acquire(&vp->lock);

@@ -206,6 +206,10 @@ bool vroute_self(struct vplatform *vp, const struct vroute_message *m, u32 self)
 /* A CPU ended a level-triggered vector: tells the IOAPIC. Takes the lock. */
 void vplat_eoi_broadcast(struct vplatform *vp, u64 now, u8 vector);
 
+/* A local APIC accepts more than before: level-triggered lines that nobody has taken are offered again, as an IOAPIC
+ * does until somebody accepts (82093AA datasheet 3.2.4, delivery status). Takes the lock. */
+rarely_run void vplat_retry_levels(struct vplatform *vp);
+
 /* As vplat_irq_line() with the lock held. */
 void vplat_set_line(struct vplatform *vp, u32 irq, bool level);
 

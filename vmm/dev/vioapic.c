@@ -65,6 +65,14 @@ void vioapic_eoi(struct vplatform *vp, u8 vector)
     }
 }
 
+void vioapic_retry(struct vplatform *vp)
+{
+    struct vioapic *io = &vp->ioapic;
+    for (u32 pin = 0; pin < VIOAPIC_PINS; pin++)
+        if ((io->asserted & 1u << pin) && (io->rte[pin] & VIOAPIC_RTE_LEVEL))
+            service_pin(vp, pin);
+}
+
 u32 vioapic_read(const struct vioapic *io, u32 offset)
 {
     if (offset == REG_SELECT)

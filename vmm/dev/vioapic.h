@@ -40,5 +40,8 @@ void vioapic_write(struct vplatform *vp, u32 offset, u32 value);
 /* A device asserts or releases a pin. An edge on a masked pin is lost, as in the chip. */
 void vioapic_set_pin(struct vplatform *vp, u32 pin, bool asserted);
 
+/* Offers levels that nobody has taken again: an APIC accepts more than before. */
+void vioapic_retry(struct vplatform *vp);
+
 /* A CPU ended a level-triggered `vector`. */
 void vioapic_eoi(struct vplatform *vp, u8 vector);

@@ -98,6 +98,8 @@ bool vlapic_base_set(struct vlapic *l, u64 value)
     }
     value = (value & ~APIC_BASE_BSP) | (l->bsp ? APIC_BASE_BSP : 0);
     atomic_store_explicit(&l->base, value, memory_order_relaxed);
+    if (mode != old_mode)
+        vplat_retry_levels(l->vp); /* other destinations are its own now */
     return true;
 }
 
@@ -123,7 +125,9 @@ void vlapic_post_event(struct vlapic *l, enum vlapic_event event, u8 sipi_vector
 {
     if (event == VLAPIC_EVENT_SIPI)
         store32(&l->sipi_vector, sipi_vector);
-    atomic_fetch_or_explicit(&l->events, event, memory_order_release);
+    u32 was = atomic_fetch_or_explicit(&l->events, event, memory_order_release);
+    if (event == VLAPIC_EVENT_NMI && (was & VLAPIC_EVENT_NMI))
+        atomic_fetch_or_explicit(&l->events, VLAPIC_EVENT_NMI_AGAIN, memory_order_release);
 }
 
 /*

@@ -86,8 +86,10 @@ enum vlapic_mode {
 enum vlapic_event {
     VLAPIC_EVENT_NMI = 1,
     VLAPIC_EVENT_INIT = 2,
-    VLAPIC_EVENT_SIPI = 4, /* start at vlapic_sipi_vector() << 12 */
+    VLAPIC_EVENT_SIPI = 4,      /* start at vlapic_sipi_vector() << 12 */
+    VLAPIC_EVENT_NMI_AGAIN = 8, /* one more: see vlapic_nmi_take() */
 };
+#define VLAPIC_EVENT_NMIS ((u32)(VLAPIC_EVENT_NMI | VLAPIC_EVENT_NMI_AGAIN))
 
 struct vlapic {
     /* Shared. Writers: any CPU (bits set), owner (bits cleared). Readers: owner.
@@ -185,6 +187,20 @@ static inline u32 vlapic_events(const struct vlapic *l)
 static inline u32 vlapic_events_take(struct vlapic *l, u32 mask)
 {
     return atomic_fetch_and_explicit(&l->events, ~mask, memory_order_acq_rel) & mask;
+}
+/*
+ * Takes one NMI that waits, if any does. A CPU that can take NMIs begins with one at once and remembers one more
+ * (SDM Vol 3A 6.7.1), so two wait at most; the owner calls vlapic_nmi_collapse() where it finds that it cannot take
+ * one now: then there is one, whatever came.
+ */
+static inline bool vlapic_nmi_take(struct vlapic *l)
+{
+    return vlapic_events_take(l, VLAPIC_EVENT_NMI_AGAIN) || vlapic_events_take(l, VLAPIC_EVENT_NMI);
+}
+static inline void vlapic_nmi_collapse(struct vlapic *l)
+{
+    if ((vlapic_events(l) & VLAPIC_EVENT_NMIS) == VLAPIC_EVENT_NMIS)
+        vlapic_events_take(l, VLAPIC_EVENT_NMI_AGAIN);
 }
 static inline u8 vlapic_sipi_vector(const struct vlapic *l)
 {

@@ -107,9 +107,14 @@ static void set_lvt(struct vlapic *l, u64 now, u32 index, u32 value)
 
 static void set_svr(struct vlapic *l, u32 value)
 {
+    bool was = load32(&l->svr) & VLAPIC_SVR_ENABLE;
+
     store32(&l->svr, value & VLAPIC_SVR_WRITABLE);
-    if (value & VLAPIC_SVR_ENABLE)
+    if (value & VLAPIC_SVR_ENABLE) {
+        if (!was)
+            vplat_retry_levels(l->vp);
         return;
+    }
     for (u32 i = 0; i < VLAPIC_LVT_COUNT; i++) /* SDM Vol 3A 10.4.7.2 */
         store32(&l->lvt[i], load32(&l->lvt[i]) | VLAPIC_LVT_MASKED);
 }
@@ -180,8 +185,14 @@ static bool write_register(struct vlapic *l, u64 now, u32 reg, u32 value)
     if (x2apic)
         return false;
     switch (reg) { /* xAPIC only */
-    case VLAPIC_LDR: store32(&l->ldr, value & LDR_WRITABLE); return true;
-    case VLAPIC_DFR: store32(&l->dfr, value | DFR_FIXED); return true;
+    case VLAPIC_LDR:
+        store32(&l->ldr, value & LDR_WRITABLE);
+        vplat_retry_levels(l->vp);
+        return true;
+    case VLAPIC_DFR:
+        store32(&l->dfr, value | DFR_FIXED);
+        vplat_retry_levels(l->vp);
+        return true;
     case VLAPIC_ICR_HIGH: l->icr_high = value & LDR_WRITABLE; return true;
     case VLAPIC_ID: /* read-only here, and no error */
     case VLAPIC_VERSION:
