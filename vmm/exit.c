@@ -6,7 +6,8 @@
 
 #include "arch/log.h"
 
-static const exit_handler handlers[VMX_EXIT_COUNT] = {
+/* Handlers of reasons with vmx_reason_has_event() begin with vmx_exit_recover(). */
+static exit_handler *const handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_EXCEPTION_NMI] = exit_exception,
     [VMX_EXIT_EXTERNAL_INTERRUPT] = exit_external_interrupt,
     [VMX_EXIT_TRIPLE_FAULT] = exit_triple_fault,
@@ -15,7 +16,7 @@ static const exit_handler handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_TASK_SWITCH] = exit_task_switch,
     [VMX_EXIT_CPUID] = exit_cpuid,
     [VMX_EXIT_HLT] = exit_hlt,
-    [VMX_EXIT_INVD] = exit_skip,
+    [VMX_EXIT_INVD] = exit_done,
     [VMX_EXIT_INVLPG] = exit_invlpg,
     [VMX_EXIT_RDPMC] = exit_protection, /* no counter is offered */
     [VMX_EXIT_VMCALL] = exit_vmcall,
@@ -24,7 +25,7 @@ static const exit_handler handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_RDMSR] = exit_rdmsr,
     [VMX_EXIT_WRMSR] = exit_wrmsr,
     [VMX_EXIT_PREEMPTION_TIMER] = exit_timer,
-    [VMX_EXIT_WBINVD] = exit_skip, /* guest memory is write-back and coherent */
+    [VMX_EXIT_WBINVD] = exit_done, /* guest memory is write-back and coherent */
     [VMX_EXIT_XSETBV] = exit_xsetbv,
     /* instructions whose features CPUID does not offer */
     [VMX_EXIT_GETSEC] = exit_undefined,
@@ -63,14 +64,21 @@ static enum exit_result refused(struct vcpu *v, u32 reason)
     return EXIT_YIELD;
 }
 
-enum exit_result exit_dispatch(struct vcpu *v, u32 reason)
+enum exit_result exit_dispatch(struct vcpu *v)
 {
-    exit_handler handler = reason < VMX_EXIT_COUNT ? handlers[reason] : NULL;
+    u32 reason = vmx_exit_reason();
+    exit_handler *handler = likely(reason < VMX_EXIT_COUNT) ? handlers[reason] : NULL;
 
     if (unlikely(!handler))
         return refused(v, reason);
     counter_one(&v->stats.by_reason[reason]);
     return handler(v);
+}
+
+enum exit_result exit_done(struct vcpu *v)
+{
+    vmx_guest_skip_inline(&v->vmx);
+    return EXIT_RESUME;
 }
 
 enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error)

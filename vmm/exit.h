@@ -10,13 +10,15 @@
 enum exit_result {
     EXIT_RESUME, /* enter the guest again */
     EXIT_YIELD,  /* the vCPU cannot or should not go on now: look for another */
-    EXIT_NEVER,  /* no handler's result */
 };
 
-typedef enum exit_result (*exit_handler)(struct vcpu *v);
+typedef enum exit_result exit_handler(struct vcpu *v);
 
-/* Dispatches the exit that vmx_enter() has just returned from; `reason` from vmx_exit_begin(). */
-enum exit_result exit_dispatch(struct vcpu *v, u32 reason);
+/* Dispatches the exit that has just happened. */
+enum exit_result exit_dispatch(struct vcpu *v);
+
+/* The instruction has been carried out: go on behind it. */
+enum exit_result exit_done(struct vcpu *v);
 
 /* Injects an exception; a triple fault ends the VM. */
 enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error);
@@ -36,7 +38,6 @@ static inline enum exit_result exit_inject_ud(struct vcpu *v)
 enum exit_result exit_cpuid(struct vcpu *v);
 enum exit_result exit_hlt(struct vcpu *v);
 enum exit_result exit_xsetbv(struct vcpu *v);
-enum exit_result exit_skip(struct vcpu *v);
 enum exit_result exit_undefined(struct vcpu *v);
 enum exit_result exit_protection(struct vcpu *v);
 enum exit_result exit_window(struct vcpu *v);

@@ -3,7 +3,17 @@
 #include "arch/log.h"
 #include "vmm/exit.h"
 
-enum exit_result exit_cpuid(struct vcpu *v)
+static enum exit_result cpuid_answer(struct vcpu *v, const struct cpuid_regs *r)
+{
+    v->vmx.gpr[VMX_RAX] = r->eax;
+    v->vmx.gpr[VMX_RBX] = r->ebx;
+    v->vmx.gpr[VMX_RCX] = r->ecx;
+    v->vmx.gpr[VMX_RDX] = r->edx;
+    return exit_done(v);
+}
+
+/* A leaf whose answer depends on the vCPU's state or on the subleaf. */
+static __attribute__((noinline, cold)) enum exit_result cpuid_dynamic(struct vcpu *v)
 {
     const struct vcpuid_state state = {
         .cr4 = v->shadow.paging.cr4,
@@ -14,12 +24,16 @@ enum exit_result exit_cpuid(struct vcpu *v)
     struct cpuid_regs r;
 
     vcpuid_query(&v->vm->platform.cpuid, &state, (u32)v->vmx.gpr[VMX_RAX], (u32)v->vmx.gpr[VMX_RCX], &r);
-    v->vmx.gpr[VMX_RAX] = r.eax;
-    v->vmx.gpr[VMX_RBX] = r.ebx;
-    v->vmx.gpr[VMX_RCX] = r.ecx;
-    v->vmx.gpr[VMX_RDX] = r.edx;
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
+    return cpuid_answer(v, &r);
+}
+
+enum exit_result exit_cpuid(struct vcpu *v)
+{
+    const struct vcpuid_entry *e = vcpuid_entry(&v->vm->platform.cpuid, (u32)v->vmx.gpr[VMX_RAX]);
+
+    if (unlikely(e->dynamic != VCPUID_STATIC))
+        return cpuid_dynamic(v);
+    return cpuid_answer(v, &e->regs);
 }
 
 /* The vCPU sleeps until something is deliverable; with IF=0 only an NMI or INIT wakes it, as on a real CPU.
@@ -47,12 +61,6 @@ enum exit_result exit_xsetbv(struct vcpu *v)
         return exit_inject_gp(v);
     v->xcr0 = value;
     xcr0_write(value); /* ours while this vCPU is current: the VMM itself uses no such state */
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
-}
-
-enum exit_result exit_skip(struct vcpu *v)
-{
     vmx_guest_skip(&v->vmx);
     return EXIT_RESUME;
 }
@@ -87,6 +95,7 @@ enum exit_result exit_timer(struct vcpu *v)
 enum exit_result exit_external_interrupt(struct vcpu *v)
 {
     v->on->timer_armed = ~0ull;
+    v->timer_entries = 0;
     apic_eoi();
     return EXIT_RESUME;
 }
@@ -105,6 +114,7 @@ enum exit_result exit_exception(struct vcpu *v)
 {
     u32 info = vmx_exit_interruption_info();
 
+    vmx_exit_recover(&v->vmx, info);
     if ((info & VMX_EVENT_TYPE_MASK) >> VMX_EVENT_TYPE_SHIFT == VMX_EVENT_NMI) {
         cpu_run_nmi_handler(); /* a kick: sched.c sees that the count has changed */
         counter_one(&v->stats.kicks);

@@ -268,11 +268,6 @@ u32 messages_call_receive(struct vcpu *v, u64 *regs)
 
 /* ---- receiving ---- */
 
-bool messages_to_drain(const struct vcpu *v)
-{
-    return msg_queue_ready(v->messages.queue);
-}
-
 static void interrupt(struct vcpu *v)
 {
     if (!v->messages.vector)
@@ -295,6 +290,9 @@ void messages_deliver(struct vcpu *v)
     shadow_write_begin(&v->shadow, GPA(m->inbox_gfn << PAGE_SHIFT), PAGE_SIZE);
     u32 moved = ipc_inbox_fill(&ipc, v->vm->id, &m->inbox);
     vcpu_flush(v, shadow_write_done(&v->shadow, GPA(m->inbox_gfn << PAGE_SHIFT), PAGE_SIZE));
+    /* what finds no room now is looked at again at each exit: the guest makes room without one */
+    if (msg_queue_ready(m->queue))
+        atomic_fetch_or_explicit(&v->requests, REQUEST_QUIET, memory_order_relaxed);
     if (!moved)
         return;
     counter_add(&m->received, moved);

@@ -53,10 +53,9 @@ void messages_connect(const struct config *config);
 /* PB_MODE_* of the channel from vm to peer, 0 if there is none. */
 u32 messages_modes(const struct vm *vm, u32 peer);
 
-/* Is there something in the vCPU's queue? Asked at every exit (Q8). */
-bool messages_to_drain(const struct vcpu *v);
-/* Moves what is in the queue to the guest's inbox, as far as there is room, and raises the interrupt. On v's
- * CPU. */
+/* Moves what is in the queue to the guest's inbox, as far as there is room, and raises the interrupt. On v's CPU, at
+ * the exit after a message has come, and at every exit while there is no room for what is left (Q8): each message, and
+ * what is left, is a request. */
 void messages_deliver(struct vcpu *v);
 /* Does what vcpu_drop asks, if anything. On v's CPU. */
 void messages_serve_drop(struct vcpu *v);

@@ -13,6 +13,11 @@
 
 enum { PAGE_BLOCK = 0, PAGE_PML4 = 2, PAGE_PDPT, PAGE_PD, PAGE_CODE };
 
+struct probe {
+    struct vmx_vcpu vmx; /* first: note_exit() is given it */
+    bool exited;
+};
+
 static const u8 program[] = {
     0x0F, 0xA2,       /* cpuid  */
     0x0F, 0x01, 0xC1, /* vmcall */
@@ -70,40 +75,48 @@ static enum err set_up(struct vmm_cpu *me, struct vmx_vcpu *v, hpa_t memory)
     return ERR_OK;
 }
 
+static u64 note_exit(struct vmx_vcpu *vmx)
+{
+    ((struct probe *)vmx)->exited = true;
+    return VMX_LEAVE;
+}
+
 /* Enters until the guest leaves with `reason`. Kicks on the way are not the guest's. */
-static bool leaves_with(struct vmm_cpu *me, struct vmx_vcpu *v, u32 reason)
+static bool leaves_with(struct vmm_cpu *me, struct probe *p, u32 reason)
 {
     enum vmx_enter_result entered;
 
+    p->exited = false;
     do {
-        entered = vmx_enter(v, __atomic_load_n(&me->cpu->nmi_count, __ATOMIC_RELAXED));
-    } while (entered == VMX_ENTER_KICKED);
-    u32 got = entered == VMX_ENTER_EXITED ? vmx_exit_begin(v) : VMX_REASON_ENTRY_FAILED;
-    if (entered == VMX_ENTER_EXITED && got == reason)
+        entered = vmx_enter(&p->vmx, __atomic_load_n(&me->cpu->nmi_count, __ATOMIC_RELAXED));
+    } while (entered == VMX_ENTER_LEFT && !p->exited);
+    u32 got = entered == VMX_ENTER_LEFT ? vmx_exit_reason() : VMX_REASON_ENTRY_FAILED;
+    if (got == reason)
         return true;
     log_line("cpu %u: the first guest left with %s instead of %s", me->cpu->index,
              vmx_exit_name(got & VMX_REASON_BASIC_MASK), vmx_exit_name(reason));
-    vmx_vcpu_explain(v, entered, line, &me->cpu->index);
-    vmx_vcpu_dump(v, line, &me->cpu->index);
+    vmx_vcpu_explain(&p->vmx, entered, line, &me->cpu->index);
+    vmx_vcpu_dump(&p->vmx, line, &me->cpu->index);
     return false;
 }
 
 enum err probe_run(struct vmm_cpu *me, hpa_t memory)
 {
-    struct vmx_vcpu v;
+    struct probe p;
     enum err e;
 
-    memset(&v, 0, sizeof(v));
+    memset(&p, 0, sizeof(p));
     build(memory);
-    e = set_up(me, &v, memory);
-    if (e == ERR_OK && !leaves_with(me, &v, VMX_EXIT_CPUID))
+    e = set_up(me, &p.vmx, memory);
+    p.vmx.on_exit = note_exit;
+    if (e == ERR_OK && !leaves_with(me, &p, VMX_EXIT_CPUID))
         e = ERR_STATE;
     if (e == ERR_OK) {
-        vmx_guest_skip(&v);
-        if (!leaves_with(me, &v, VMX_EXIT_VMCALL))
+        vmx_guest_skip(&p.vmx);
+        if (!leaves_with(me, &p, VMX_EXIT_VMCALL))
             e = ERR_STATE;
     }
     me->first_instruction = tsc_read();
-    vmx_vcpu_unload(&v);
+    vmx_vcpu_unload(&p.vmx);
     return e;
 }

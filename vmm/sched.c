@@ -132,6 +132,7 @@ static void set_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
 /*
  * A preemption timer that is saved at exits goes on where it was and need not be set at each entry. It stands still
  * while the hypervisor runs, so it is set anew after TIMER_ENTRIES; meanwhile every exit looks at the clock anyway.
+ * The APIC's timer does not stand still.
  */
 static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
 {
@@ -142,7 +143,7 @@ static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
     set_timer(me, v, now);
     v->timer_deadline = v->deadline;
     v->timer_entries =
-        vmx_control_is_on(&v->vmx.controls, VMX_EXIT_SAVE_PREEMPTION_TIMER) ? TIMER_ENTRIES : 0;
+        vmx_control_is_on(&v->vmx.controls, VMX_EXIT_SAVE_PREEMPTION_TIMER) ? TIMER_ENTRIES : UINT32_MAX;
 }
 
 static u64 next_deadline(const struct vmm_cpu *me, const struct vcpu *v)
@@ -202,26 +203,45 @@ static void audit(struct vcpu *v)
     vm_fail(v, "shadow audit: %s", audit_kind_name(report.kind));
 }
 
-/* One VM entry and its exit. */
-static enum exit_result step(struct vmm_cpu *me, struct vcpu *v)
+/*
+ * After each exit, called by vmx/entry.asm: what the exit asks for, and whether the guest may go on at once. It may if
+ * nobody asks anything of it, no deadline has passed, and its timer is good for one more entry; that no kick has come
+ * since v->seen_nmis was read, before the last look at everything, is compared right before the entry.
+ */
+static u64 after_exit(struct vmx_vcpu *vmx)
 {
-    u64 seen = __atomic_load_n(&me->cpu->nmi_count, __ATOMIC_RELAXED);
+    struct vcpu *v = (struct vcpu *)vmx;
 
-    if (unlikely(seen != me->run_nmis && me->run_count > 1))
-        return EXIT_YIELD;
-    if (!before_entry(me, v))
-        return EXIT_YIELD;
-    enum vmx_enter_result entered = vmx_enter(&v->vmx, seen);
-    if (likely(entered == VMX_ENTER_EXITED)) {
-        enum exit_result result = exit_dispatch(v, vmx_exit_begin(&v->vmx));
-        if (unlikely(messages_to_drain(v)))
-            messages_deliver(v);
-        return result;
+    v->result = exit_dispatch(v);
+    if (likely(v->result == EXIT_RESUME && !atomic_load_explicit(&v->requests, memory_order_relaxed) &&
+               tsc_read() < v->deadline && v->timer_entries)) {
+        v->timer_entries--;
+        return v->seen_nmis;
     }
-    if (entered == VMX_ENTER_KICKED)
-        return EXIT_RESUME;
+    return VMX_LEAVE;
+}
+
+static u64 after_audited_exit(struct vmx_vcpu *vmx)
+{
+    (void)after_exit(vmx);
+    audit((struct vcpu *)vmx);
+    return VMX_LEAVE;
+}
+
+/* Everything is looked at, then the guest runs until something is to be looked at again. False: not now any more. */
+static bool step(struct vmm_cpu *me, struct vcpu *v)
+{
+    v->seen_nmis = __atomic_load_n(&me->cpu->nmi_count, __ATOMIC_RELAXED);
+    if (unlikely(v->seen_nmis != me->run_nmis && me->run_count > 1))
+        return false;
+    if (!before_entry(me, v))
+        return false;
+    v->result = EXIT_RESUME;
+    enum vmx_enter_result entered = vmx_enter(&v->vmx, v->seen_nmis);
+    if (likely(entered == VMX_ENTER_LEFT))
+        return v->result == EXIT_RESUME;
     vm_fail_entry(v, entered);
-    return EXIT_YIELD;
+    return false;
 }
 
 /* `seen`: nmi_count before v was picked. */
@@ -233,15 +253,10 @@ static void run(struct vmm_cpu *me, struct vcpu *v, u64 seen)
     me->slice_end = others_ready(me, v) ? now + ticks_of_us(SLICE_US) : VTIME_NEVER;
     v->deadline = now; /* timers are looked at anew, and set */
     v->timer_entries = 0;
+    v->vmx.on_exit = audit_on ? after_audited_exit : after_exit;
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
-    /* One comparison for both: is there more to do than to go on? */
-    enum exit_result result, go_on = audit_on ? EXIT_NEVER : EXIT_RESUME;
-    do {
-        while ((result = step(me, v)) == go_on) {
-        }
-        if (unlikely(audit_on))
-            audit(v);
-    } while (result == EXIT_RESUME);
+    while (step(me, v)) {
+    }
 }
 
 /* ---- nothing to run ---- */

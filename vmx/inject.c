@@ -18,11 +18,9 @@ void vmx_event_disarm(struct vmx_vcpu *v)
     vmcs_write(VMCS_ENTRY_INTERRUPTION_INFO, 0);
 }
 
-void vmx_exit_recover(struct vmx_vcpu *v)
+void vmx_exit_recover(struct vmx_vcpu *v, u32 info)
 {
-    bool exception = (v->reason & VMX_REASON_BASIC_MASK) == VMX_EXIT_EXCEPTION_NMI;
-    u32 info = exception ? vmx_exit_interruption_info() : 0;
-    u64 flags = exception ? info : vmx_exit_qualification(v);
+    u64 flags = info & VMX_EVENT_VALID ? info : vmx_exit_qualification(v);
     struct vmx_interrupted in = {
         .idt_info = vmx_exit_idt_vectoring(),
         .iret_unblocked = v->virtual_nmis && flags & VMX_EVENT_IRET_NMI,

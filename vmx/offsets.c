@@ -6,8 +6,7 @@
 #define DEFINE(name, value) __asm__ volatile("\n.ascii \"->" #name " %0\"" : : "i"(value))
 #define GPR(name)           DEFINE(VCPU_##name, offsetof(struct vmx_vcpu, gpr) + 8 * VMX_##name)
 
-_Static_assert(VMX_ENTER_EXITED == 0 && VMX_ENTER_KICKED == 1 && VMX_ENTER_FAIL_INVALID == 2 &&
-                   VMX_ENTER_FAIL_VALID == 3,
+_Static_assert(VMX_ENTER_LEFT == 0 && VMX_ENTER_FAIL_INVALID == 1 && VMX_ENTER_FAIL_VALID == 2,
                "entry.asm has these numbers");
 _Static_assert(offsetof(struct vmx_vcpu, armed.info) == offsetof(struct vmx_vcpu, state) + 4 &&
                    offsetof(struct vmx_vcpu, state) % 8 == 0,
@@ -33,6 +32,7 @@ void vmx_offsets(void)
     GPR(R14);
     GPR(R15);
     DEFINE(VCPU_HOST_RSP, offsetof(struct vmx_vcpu, host_rsp));
+    DEFINE(VCPU_ON_EXIT, offsetof(struct vmx_vcpu, on_exit));
     DEFINE(VCPU_STATE, offsetof(struct vmx_vcpu, state));
     DEFINE(STATE_LAUNCHED, VMX_STATE_LAUNCHED);
     DEFINE(FIELD_HOST_RSP, VMCS_HOST_RSP);

@@ -13,24 +13,28 @@ static void finish_flags(u64 rflags)
         vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | VMX_PENDING_DEBUG_BS);
 }
 
+/* Outside 64-bit mode RIP has 32 bits, so it may have to be cut where it has passed a multiple of 4 GiB. */
+void vmx_guest_skip_rest(struct vmx_vcpu *v, u64 rip, u64 rflags, u32 blocking)
+{
+    if (rip >> 32 && vmx_guest_code_bits(v) != 64)
+        vmx_guest_set_rip(v, (u32)rip);
+    if (blocking & (VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS))
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS));
+    if (rflags & (RFLAGS_TF | RFLAGS_RF))
+        finish_flags(rflags);
+}
+
 void vmx_guest_skip_bytes(struct vmx_vcpu *v, u32 length)
 {
     u64 rip = vmx_guest_rip(v) + length;
-    u64 rflags = vmx_guest_rflags();
-    u32 blocking = (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
 
-    if (unlikely(rip >> 32) && vmx_guest_code_bits(v) != 64)
-        rip = (u32)rip;
     vmx_guest_set_rip(v, rip);
-    if (unlikely(blocking & (VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS)))
-        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS));
-    if (unlikely(rflags & (RFLAGS_TF | RFLAGS_RF)))
-        finish_flags(rflags);
+    vmx_guest_skip_rest(v, rip, vmx_guest_rflags(), (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY));
 }
 
 void vmx_guest_skip(struct vmx_vcpu *v)
 {
-    vmx_guest_skip_bytes(v, vmx_exit_length(v));
+    vmx_guest_skip_inline(v);
 }
 
 struct vmx_seg vmx_segment_read(enum vmx_segment s)

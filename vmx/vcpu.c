@@ -22,11 +22,11 @@ static const u8 runtime_controls[] = {VMX_PRIMARY_INTERRUPT_WINDOW_EXITING, VMX_
                                       VMX_ENTRY_GUEST_64};
 
 /* entry.asm */
-extern const u8 vmx_enter_window_start[], vmx_enter_window_end[], vmx_enter_kicked[];
+extern const u8 vmx_enter_window_start[], vmx_enter_window_end[], vmx_enter_left[];
 
 void vmx_enter_init(void)
 {
-    traps_set_nmi_window(vmx_enter_window_start, vmx_enter_window_end, vmx_enter_kicked);
+    traps_set_nmi_window(vmx_enter_window_start, vmx_enter_window_end, vmx_enter_left);
 }
 
 void vmx_vcpu_init(struct vmx_vcpu *v, struct vmcs_block *block, u32 revision)

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "arch/err.h"
+#include "arch/regs.h"
 #include "arch/types.h"
 #include "vmx/caps.h"
 #include "vmx/check.h"
@@ -62,16 +63,25 @@ enum vmx_state {
     VMX_STATE_IRET_REBLOCKED = 16 /* see struct vmx_recovery; of this exit */
 };
 
+struct vmx_vcpu;
+/*
+ * Deals with an exit and says how to go on: with the count of NMIs (struct cpu) as it was when there was no work left,
+ * to enter the guest again unless one has come since; or with VMX_LEAVE, and vmx_enter() returns. Guest registers are
+ * in v->gpr, and changes made there count at the next entry. Interrupts are off.
+ */
+typedef u64 vmx_exit_fn(struct vmx_vcpu *v);
+#define VMX_LEAVE (~0ull)
+
 struct vmx_vcpu {
     u64 gpr[VMX_GPR_COUNT]; /* of the guest while it is not running; [VMX_RSP] unused */
     u64 host_rsp;           /* what HOST_RSP in the VMCS is; 0: not known */
+    vmx_exit_fn *on_exit;   /* set before vmx_enter() */
     u32 state; /* enum vmx_state; an exit clears the HAVE bits and, with the same store, armed.info */
     struct vmx_event armed; /* what the entry fields of the VMCS hold; info 0: nothing will be injected */
     bool virtual_nmis;
     bool interrupt_window, nmi_window; /* wanted */
     bool tsc_aux_live;                 /* RDTSCP is on, TSC_AUX has to be switched */
     u16 vpid;                          /* 0: no VPID */
-    u32 reason;                        /* of the last exit, whole field */
     u64 qualification, rip;
     u32 length;
     u64 efer;                     /* as the CPU has it in the guest, see vmx_guest_set_efer() */
@@ -117,37 +127,30 @@ void vmx_vcpu_timer_off(struct vmx_vcpu *v);
 /* ----------------------------------------------------------------- running */
 
 enum vmx_enter_result {
-    VMX_ENTER_EXITED, /* the guest ran, or its state was refused (VMX_REASON_ENTRY_FAILED): look at the reason
-                       */
-    VMX_ENTER_KICKED, /* an NMI came since `nmi_count` was read; the guest did not run */
+    VMX_ENTER_LEFT,         /* on_exit said so, or an NMI has called the entry off */
     VMX_ENTER_FAIL_INVALID, /* VMfailInvalid: no current VMCS */
     VMX_ENTER_FAIL_VALID    /* VMfailValid: VMCS_INSTRUCTION_ERROR */
 };
 /*
- * Enters the guest and returns at its next exit (vmx/entry.asm). `nmi_count` is this_cpu()->nmi_count as read
- * before the caller looked for work: if an NMI has come after that, or comes before the entry is done,
- * nothing is entered, so that no kick is lost. Guest registers are in v->gpr when it returns, and changes
- * made there count at the next entry.
+ * Enters the guest, calls v->on_exit at each exit, and enters it again for as long as that says so (vmx/entry.asm).
+ * `nmi_count` is this_cpu()->nmi_count as read before the caller looked for work: if an NMI has come after that, or
+ * comes before the entry is done, nothing is entered, so that no kick is lost. The same holds for what on_exit returns.
  */
 enum vmx_enter_result must_check vmx_enter(struct vmx_vcpu *v, u64 nmi_count);
 /* Tells arch/traps.h about the window in which an NMI calls the entry off. Once, on the boot CPU, before the
  * first vmx_enter(). */
 void vmx_enter_init(void);
 
-/*
- * First thing after VMX_ENTER_EXITED: reads the reason and takes care of an event whose delivery was
- * interrupted (it is armed again, v->armed). Returns the whole exit reason field: basic reason in bits 15:0,
- * and VMX_REASON_ENTRY_FAILED.
- */
-void vmx_exit_recover(struct vmx_vcpu *v); /* the slow part */
-static inline u32 vmx_exit_begin(struct vmx_vcpu *v)
+/* First thing at an exit: the whole exit reason field, basic reason in bits 15:0, and VMX_REASON_ENTRY_FAILED. */
+static inline u32 vmx_exit_reason(void)
 {
-    u32 reason = (u32)vmcs_read(VMCS_EXIT_REASON);
-    v->reason = reason;
-    if (unlikely(vmx_reason_has_event(reason)))
-        vmx_exit_recover(v);
-    return reason;
+    return (u32)vmcs_read(VMCS_EXIT_REASON);
 }
+/*
+ * Second thing at an exit that can interrupt the delivery of an event (vmx_reason_has_event()): the event is armed
+ * again (v->armed). info: VMCS_EXIT_INTERRUPTION_INFO at exits by exceptions, else 0.
+ */
+void vmx_exit_recover(struct vmx_vcpu *v, u32 info);
 
 static inline u64 vmx_exit_qualification(struct vmx_vcpu *v)
 {
@@ -222,6 +225,21 @@ static inline void vmx_guest_set_rip(struct vmx_vcpu *v, u64 rip)
  * from the VMCS, or given for instructions that the hypervisor decoded itself. */
 void vmx_guest_skip(struct vmx_vcpu *v);
 void vmx_guest_skip_bytes(struct vmx_vcpu *v, u32 length);
+/* Its rare part: what is to be done besides a new RIP. */
+void vmx_guest_skip_rest(struct vmx_vcpu *v, u64 rip, u64 rflags, u32 blocking);
+/* The same as vmx_guest_skip(), where an exit has to be fast: four VMREADs, one VMWRITE. */
+static inline void vmx_guest_skip_inline(struct vmx_vcpu *v)
+{
+    u64 was = vmcs_read(VMCS_GUEST_RIP), rip = was + (u32)vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH);
+    u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    u32 blocking = (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
+
+    v->state &= ~(u32)VMX_HAVE_RIP;
+    vmcs_write(VMCS_GUEST_RIP, rip);
+    if (unlikely((rip ^ was) >> 32 || blocking & (VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS) ||
+                 rflags & (RFLAGS_TF | RFLAGS_RF)))
+        vmx_guest_skip_rest(v, rip, rflags, blocking);
+}
 
 static inline u64 vmx_guest_rflags(void)
 {

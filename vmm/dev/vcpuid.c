@@ -235,13 +235,8 @@ static void query_subleaf(const struct vcpuid *t, const struct vcpuid_entry *e, 
 void vcpuid_query(const struct vcpuid *t, const struct vcpuid_state *s, u32 leaf, u32 subleaf,
                   struct cpuid_regs *out)
 {
-    const struct vcpuid_entry *e = &t->basic[VCPUID_BASIC_LEAVES - 1]; /* any leaf that is not there */
-    if (leaf < VCPUID_BASIC_LEAVES)
-        e = &t->basic[leaf];
-    else if (leaf - EXT_BASE < VCPUID_EXT_LEAVES)
-        e = &t->ext[leaf - EXT_BASE];
-    else if (leaf - HV_BASE < VCPUID_HV_LEAVES)
-        e = &t->hv[leaf - HV_BASE];
+    const struct vcpuid_entry *e = vcpuid_entry(t, leaf);
+
     *out = e->regs;
     if (likely(e->dynamic == VCPUID_STATIC))
         return;

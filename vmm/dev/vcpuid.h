@@ -59,6 +59,17 @@ struct vcpuid_state {
 };
 
 rarely_run enum err vcpuid_init(struct vcpuid *t, const struct vcpuid_config *config) must_check;
+/* What leaf is answered from; with `dynamic` VCPUID_STATIC, its regs are the answer. */
+static inline const struct vcpuid_entry *vcpuid_entry(const struct vcpuid *t, u32 leaf)
+{
+    if (likely(leaf < VCPUID_BASIC_LEAVES))
+        return &t->basic[leaf];
+    if (leaf - CPUID_LEAF_EXT_MAX < VCPUID_EXT_LEAVES)
+        return &t->ext[leaf - CPUID_LEAF_EXT_MAX];
+    if (leaf - CPUID_LEAF_HYPERVISOR < VCPUID_HV_LEAVES)
+        return &t->hv[leaf - CPUID_LEAF_HYPERVISOR];
+    return &t->basic[VCPUID_BASIC_LEAVES - 1]; /* any leaf that is not there */
+}
 void vcpuid_query(const struct vcpuid *t, const struct vcpuid_state *s, u32 leaf, u32 subleaf,
                   struct cpuid_regs *out);
 
