@@ -36,7 +36,7 @@ typedef unsigned long long pb_u64;
 #endif
 
 /* high 16 bits: incompatible changes; low 16 bits: additions */
-#define PB_ABI_VERSION 0x00010000u
+#define PB_ABI_VERSION 0x00010001u
 
 #define PB_CPUID_SIGNATURE 0x40000000u
 #define PB_CPUID_FEATURES  0x40000001u
@@ -131,7 +131,8 @@ typedef unsigned long long pb_u64;
 #define PB_STATUS_TIMED_OUT     25u /* the longest wait is over */
 #define PB_STATUS_INTERRUPTED   26u /* an interrupt ended the wait: call again */
 #define PB_STATUS_NOT_READY     27u /* the call needs PB_CALL_SETUP, or a buffer address, first */
-#define PB_STATUS_COUNT         28u
+#define PB_STATUS_WRONG_VCPU    28u /* the call is for vCPU 0 alone */
+#define PB_STATUS_COUNT         29u
 
 /* ---- messages
  * ----------------------------------------------------------------------------------------------- */

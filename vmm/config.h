@@ -151,7 +151,8 @@ void config_list_files(const struct config *config, void (*found)(void *ctx, con
 struct platform_support {
     u32 cpus;           /* that run VMs */
     u64 memory;         /* bytes free for guests */
-    u64 overhead;       /* bytes a VM costs besides its own memory, per VM */
+    u64 overhead;       /* bytes a VM of one vCPU costs besides its own memory ... */
+    u64 overhead_vcpu;  /* ... and each further vCPU */
     u32 max_vcpus;      /* of one VM, by this version */
     bool ept;           /* every CPU has it */
     bool paging_ept;    /* this version supports paging = ept */

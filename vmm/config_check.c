@@ -142,7 +142,9 @@ static void check_memory(const struct config *config, const struct platform_supp
         const struct vm_config *vm = &config->vms[i];
         u64 before = needed;
 
-        needed += vm->memory + have->overhead;
+        u64 overhead = have->overhead + (vm->vcpus - 1) * have->overhead_vcpu;
+
+        needed += vm->memory + overhead;
         if (needed <= available)
             continue;
         /* The VM that goes too far is told; a smaller one after it may still fit. */
@@ -150,9 +152,7 @@ static void check_memory(const struct config *config, const struct platform_supp
             report, vm->at[CONFIG_VM_MEMORY] ? vm->at[CONFIG_VM_MEMORY] : vm->line, 0,
             "VM '%s' has %s of memory, but only %lluM are left for it on this machine; lower 'memory'",
             vm->name, config_size_text(vm->memory).text,
-            (unsigned long long)((available > before + have->overhead ? available - before - have->overhead
-                                                                      : 0) /
-                                 MIB));
+            (unsigned long long)((available > before + overhead ? available - before - overhead : 0) / MIB));
         report->bad_vms |= 1u << i;
         needed = before;
     }
@@ -160,7 +160,7 @@ static void check_memory(const struct config *config, const struct platform_supp
 
 void config_this_version(struct platform_support *have)
 {
-    have->max_vcpus = 1;
+    have->max_vcpus = CONFIG_MAX_VCPUS;
     have->paging_ept = false;
     have->shadow_shared = false;
     have->restart = false;

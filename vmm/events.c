@@ -39,7 +39,8 @@ static void deliver(struct vcpu *v)
     }
 }
 
-#define SERVED_ANYWHERE ((u32)(REQUEST_INPUT | REQUEST_DROP | REQUEST_MESSAGES | REQUEST_QUIET))
+#define SERVED_ANYWHERE \
+    ((u32)(REQUEST_INPUT | REQUEST_DROP | REQUEST_MESSAGES | REQUEST_QUIET | REQUEST_SHADOW))
 
 /* Does what needs no registers of v; returns what else was requested. */
 static u32 serve_anywhere(struct vcpu *v)
@@ -52,6 +53,8 @@ static u32 serve_anywhere(struct vcpu *v)
         messages_serve_drop(v);
     if (requests & (REQUEST_MESSAGES | REQUEST_QUIET))
         messages_deliver(v);
+    if (requests & REQUEST_SHADOW)
+        vcpu_flush(v, shadow_service_kicks(&v->shadow));
     return requests & ~SERVED_ANYWHERE;
 }
 
@@ -66,14 +69,11 @@ static bool may_interrupt(struct vcpu *v)
 
 bool events_serve(struct vcpu *v)
 {
-    u32 requests = serve_anywhere(v);
-
+    (void)serve_anywhere(v); /* the rest is done below, always */
     if (unlikely(atomic_load_explicit(&v->vm->ending, memory_order_acquire))) {
         sched_stop(v);
         return false;
     }
-    if (requests & REQUEST_SHADOW)
-        vcpu_flush(v, shadow_service_kicks(&v->shadow));
     if (unlikely(v->messages.waits) && !messages_finish_wait(v, may_interrupt(v))) {
         vcpu_sleep(v, VCPU_WAITING);
         return false;

@@ -38,6 +38,7 @@ static inline enum exit_result exit_inject_ud(struct vcpu *v)
 enum exit_result exit_cpuid(struct vcpu *v);
 enum exit_result exit_hlt(struct vcpu *v);
 enum exit_result exit_xsetbv(struct vcpu *v);
+enum exit_result exit_pause(struct vcpu *v);
 enum exit_result exit_undefined(struct vcpu *v);
 enum exit_result exit_protection(struct vcpu *v);
 enum exit_result exit_window(struct vcpu *v);

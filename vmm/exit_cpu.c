@@ -2,6 +2,7 @@
 #include "arch/apic.h"
 #include "arch/log.h"
 #include "vmm/exit.h"
+#include "vmm/sched.h"
 
 static enum exit_result cpuid_answer(struct vcpu *v, const struct cpuid_regs *r)
 {
@@ -63,6 +64,13 @@ enum exit_result exit_xsetbv(struct vcpu *v)
     xcr0_write(value); /* ours while this vCPU is current: the VMM itself uses no such state */
     vmx_guest_skip(&v->vmx);
     return EXIT_RESUME;
+}
+
+/* It spins, and what it waits for may be the work of a vCPU that waits for this CPU. */
+enum exit_result exit_pause(struct vcpu *v)
+{
+    vmx_guest_skip(&v->vmx);
+    return sched_others_wait(v->on) ? EXIT_YIELD : EXIT_RESUME;
 }
 
 enum exit_result exit_undefined(struct vcpu *v)

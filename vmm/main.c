@@ -105,6 +105,7 @@ static void check_config(const struct boot_info *info, const struct vmx_caps *ca
         .cpus = cpus_used(),
         .memory = host_frames.free_pages << PAGE_SHIFT,
         .overhead = vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
+        .overhead_vcpu = vm_overhead(CONFIG_DEFAULT_MEMORY, 2) - vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
         .ept = vmx_caps_has(caps, VMX_SECONDARY_EPT),
         .file_size = file_size,
         .ctx = (void *)(uintptr_t)info,
@@ -243,6 +244,17 @@ static void print_cpus(const struct boot_info *info)
 
 /* ---- VMs ---- */
 
+static void print_vm(const struct vm *vm)
+{
+    char on[80] = "";
+    size_t n = 0;
+
+    for (u32 i = 0; i < vm->vcpus && n < sizeof(on) - 8; i++)
+        n += format_string(on + n, sizeof(on) - n, " %u", vm->vcpu[i]->on->cpu->index);
+    log_line("vm %s: %llu MiB, %u vCPU%s on cpu%s, %s", vm->name, vm->config->memory / MIB, vm->vcpus,
+             vm->vcpus == 1 ? "" : "s", on, load_format_name(vm->format));
+}
+
 static u32 create_vms(const struct boot_info *info, const struct vmx_caps *caps, struct config_report *report)
 {
     const struct vm_create with = {info, &config, caps, cpus, cpus_used()};
@@ -261,8 +273,7 @@ static u32 create_vms(const struct boot_info *info, const struct vmx_caps *caps,
         }
         vm_started();
         made++;
-        log_line("vm %s: %llu MiB, %u vCPU on cpu %u, %s", c->name, c->memory / MIB, c->vcpus,
-                 vms[i]->vcpu[0]->on->cpu->index, load_format_name(vms[i]->format));
+        print_vm(vms[i]);
     }
     return made;
 }

@@ -39,8 +39,10 @@ void messages_serve_drop(struct vcpu *v)
 /* What others want of the vCPUs of this CPU, while it waits for them. */
 static void serve_own_drops(struct vmm_cpu *me)
 {
-    for (u32 i = 0; i < me->run_count; i++)
-        messages_serve_drop(me->run[i]);
+    struct vcpu *v = me->last;
+
+    for (u32 n = 0; n < me->run_count; n++, v = v->next_here)
+        messages_serve_drop(v);
     cpu_pause();
 }
 
@@ -202,7 +204,7 @@ u32 messages_call_setup(struct vcpu *v, u64 *regs)
     if (vector && (vector < VECTOR_EXCEPTIONS || vector > UINT8_MAX))
         return PB_STATUS_BAD_VECTOR;
     if (v->index != 0)
-        return PB_STATUS_NOT_READY;
+        return PB_STATUS_WRONG_VCPU;
     if (with_inbox) {
         if ((gpa & PAGE_MASK) || !gpa || !page)
             return PB_STATUS_BAD_ADDRESS;
@@ -255,7 +257,9 @@ u32 messages_call_receive(struct vcpu *v, u64 *regs)
 
     if (regs[VMX_RCX] & ~(u64)PB_RECEIVE_BLOCK)
         return PB_STATUS_BAD_FLAGS;
-    if (v->index != 0 || (!regs[VMX_RBX] && !m->inbox_gfn))
+    if (v->index != 0)
+        return PB_STATUS_WRONG_VCPU;
+    if (!regs[VMX_RBX] && !m->inbox_gfn)
         return PB_STATUS_NOT_READY;
     m->buffer = regs[VMX_RBX];
     u32 status = receive(v);

@@ -28,6 +28,7 @@
 #include "vmm/fpu.h"
 
 #define SLICE_US        5000u /* of a CPU that several vCPUs want */
+#define SLICE_WAKE_US   500u /* what the current one has had, at least, when one that woke up takes its place */
 #define TIMER_ENTRIES   32u
 #define AUDIT_PERIOD    256u  /* exits */
 #define CONSOLE_POLL_US 5000u /* how often the boot CPU looks at the keyboard */
@@ -40,55 +41,123 @@ static u64 ticks_of_us(u64 us)
 
 void sched_place(struct vmm_cpu *cpu, struct vcpu *v)
 {
+    struct vcpu *last = cpu->last;
+
     v->on = cpu;
-    cpu->run[cpu->run_count++] = v;
+    v->next_here = last ? last->next_here : v;
+    if (last)
+        last->next_here = v;
+    cpu->last = v;
+    cpu->run_count++;
 }
 
-struct vmm_cpu *sched_choose(struct vmm_cpu *cpus, u32 count, u64 allowed)
+static u32 vcpus_here(const struct vmm_cpu *cpu, const struct vm *vm)
+{
+    const struct vcpu *v = cpu->last;
+    u32 count = 0;
+
+    for (u32 n = 0; n < cpu->run_count; n++, v = v->next_here)
+        count += v->vm == vm;
+    return count;
+}
+
+struct vmm_cpu *sched_choose(struct vmm_cpu *cpus, u32 count, u64 allowed, const struct vm *vm)
 {
     struct vmm_cpu *best = NULL;
+    u32 best_here = 0;
 
-    for (u32 i = 0; i < count; i++)
-        if ((!allowed || (allowed >> i & 1)) && (!best || cpus[i].run_count < best->run_count))
+    for (u32 i = 0; i < count; i++) {
+        u32 here = vcpus_here(&cpus[i], vm);
+        if (allowed && !(allowed >> i & 1))
+            continue;
+        if (!best || here < best_here || (here == best_here && cpus[i].run_count < best->run_count)) {
             best = &cpus[i];
+            best_here = here;
+        }
+    }
     return best;
 }
 
 /* ---- which vCPU next ---- */
 
-/* Timers of a vCPU that is not running go on; a halted or waiting one may become ready by them. */
+/* A vCPU that is not running: does what was asked of it meanwhile. May it run? Its timers go on, and a halted or
+ * waiting one may become ready by them. */
 static bool is_ready(struct vcpu *v, u64 now)
 {
-    if (v->state == VCPU_STOPPED)
+    if (v->state == VCPU_STOPPED) {
+        messages_serve_drop(v);
         return false;
+    }
     if (atomic_load_explicit(&v->vm->ending, memory_order_acquire)) {
         sched_stop(v);
         return false;
     }
-    vplat_advance(&v->vm->platform, v->index, now);
-    if (v->state == VCPU_READY)
+    if (v->state == VCPU_READY) {
+        if (atomic_load_explicit(&v->requests, memory_order_relaxed) & REQUEST_DROP)
+            messages_serve_drop(v);
         return true;
+    }
+    vplat_advance(&v->vm->platform, v->index, now);
     return events_wake(v, now);
 }
 
 static struct vcpu *pick(struct vmm_cpu *me, u64 now)
 {
+    struct vcpu *v = me->last;
+
     for (u32 n = 0; n < me->run_count; n++) {
-        struct vcpu *v = me->run[(me->next + n) % me->run_count];
+        v = v->next_here;
         if (is_ready(v, now)) {
-            me->next = (me->next + n + 1) % me->run_count;
+            me->last = v;
             return v;
         }
     }
     return NULL;
 }
 
-static bool others_ready(const struct vmm_cpu *me, const struct vcpu *v)
+/* When a vCPU that sleeps has to be looked at without being asked to. */
+static u64 wakes_at(const struct vcpu *v)
 {
-    for (u32 n = 0; n < me->run_count; n++)
-        if (me->run[n] != v && me->run[n]->state != VCPU_STOPPED)
-            return true;
-    return false;
+    if (v->state != VCPU_HALTED && v->state != VCPU_WAITING)
+        return VTIME_NEVER;
+    return MIN(vplat_next_deadline(&v->vm->platform, v->index), v->wait_until);
+}
+
+/*
+ * The vCPUs of this CPU that v, the current one, keeps from running: who of them is ready, and when is the next
+ * look. One that was ready before gets the CPU after a slice, one that wakes up now soon.
+ */
+static rarely_run void look_at_others(struct vmm_cpu *me, struct vcpu *v, u64 now)
+{
+    bool ready = false, woken = false;
+
+    me->wake_at = VTIME_NEVER;
+    for (struct vcpu *other = v->next_here; other != v; other = other->next_here) {
+        bool slept = other->state != VCPU_READY;
+        if (is_ready(other, now)) {
+            ready = true;
+            woken |= slept;
+        } else {
+            me->wake_at = MIN(me->wake_at, wakes_at(other));
+        }
+    }
+    if (!ready)
+        me->slice_end = VTIME_NEVER;
+    else
+        me->slice_end = MIN(me->slice_end, me->started + ticks_of_us(woken ? SLICE_WAKE_US : SLICE_US));
+    vmx_vcpu_spin_exits(&v->vmx, ready);
+}
+
+void sched_look_around(struct vmm_cpu *me)
+{
+    me->wake_at = 0;
+    if (me->current)
+        me->current->deadline = 0;
+}
+
+bool sched_others_wait(const struct vmm_cpu *me)
+{
+    return me->slice_end != VTIME_NEVER;
 }
 
 /* ---- making it current ---- */
@@ -150,7 +219,7 @@ static u64 next_deadline(const struct vmm_cpu *me, const struct vcpu *v)
 {
     u64 d = MIN(vplat_next_deadline(&v->vm->platform, v->index), me->slice_end);
 
-    return MIN(d, me->poll_at);
+    return MIN(d, MIN(me->poll_at, me->wake_at));
 }
 
 /* Regular work of the CPU itself. */
@@ -164,19 +233,25 @@ static void housekeeping(struct vmm_cpu *me, u64 now)
 
 /* ---- running one ---- */
 
+/* A deadline of v's has come. False: its time is over. */
+static rarely_run bool deadline_passed(struct vmm_cpu *me, struct vcpu *v, u64 now)
+{
+    if (now >= me->poll_at)
+        housekeeping(me, now);
+    vplat_advance(&v->vm->platform, v->index, now);
+    atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
+    if (now >= me->wake_at)
+        look_at_others(me, v, now);
+    return now < me->slice_end;
+}
+
 /* Everything that has to be right before an entry. False: the vCPU is not to run now. */
-static bool before_entry(struct vmm_cpu *me, struct vcpu *v)
+static inline __attribute__((always_inline)) bool before_entry(struct vmm_cpu *me, struct vcpu *v)
 {
     u64 now = tsc_read();
 
-    if (unlikely(now >= v->deadline)) {
-        if (now >= me->poll_at)
-            housekeeping(me, now);
-        vplat_advance(&v->vm->platform, v->index, now);
-        atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
-        if (now >= me->slice_end)
-            return false;
-    }
+    if (unlikely(now >= v->deadline) && !deadline_passed(me, v, now))
+        return false;
     if (unlikely(atomic_load_explicit(&v->requests, memory_order_relaxed))) {
         if (!events_serve(v))
             return false;
@@ -232,8 +307,10 @@ static u64 after_audited_exit(struct vmx_vcpu *vmx)
 static bool step(struct vmm_cpu *me, struct vcpu *v)
 {
     v->seen_nmis = __atomic_load_n(&me->cpu->nmi_count, __ATOMIC_RELAXED);
-    if (unlikely(v->seen_nmis != me->run_nmis && me->run_count > 1))
-        return false;
+    if (unlikely(v->seen_nmis != me->looked_nmis && me->run_count > 1)) {
+        me->looked_nmis = v->seen_nmis;
+        sched_look_around(me);
+    }
     if (!before_entry(me, v))
         return false;
     v->result = EXIT_RESUME;
@@ -249,26 +326,30 @@ static void run(struct vmm_cpu *me, struct vcpu *v, u64 seen)
 {
     u64 now = tsc_read();
 
-    me->run_nmis = seen;
-    me->slice_end = others_ready(me, v) ? now + ticks_of_us(SLICE_US) : VTIME_NEVER;
-    v->deadline = now; /* timers are looked at anew, and set */
+    atomic_store_explicit(&v->queued, false, memory_order_seq_cst);
+    me->looked_nmis = seen;
+    me->started = now;
+    me->slice_end = VTIME_NEVER;
+    me->wake_at = 0;
+    v->deadline = now; /* timers and the others are looked at, and the timer set */
     v->timer_entries = 0;
     v->vmx.on_exit = audit_on ? after_audited_exit : after_exit;
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
     while (step(me, v)) {
     }
+    if (v->state == VCPU_READY)
+        atomic_store_explicit(&v->queued, true, memory_order_relaxed);
 }
 
 /* ---- nothing to run ---- */
 
 static void idle(struct vmm_cpu *me, u64 seen, u64 now)
 {
+    struct vcpu *v = me->last;
     u64 until = me->poll_at;
 
-    for (u32 i = 0; i < me->run_count; i++) {
-        struct vcpu *v = me->run[i];
-        if (v->state == VCPU_HALTED || v->state == VCPU_WAITING)
-            until = MIN(until, MIN(vplat_next_deadline(&v->vm->platform, v->index), v->wait_until));
+    for (u32 n = 0; n < me->run_count; n++, v = v->next_here) {
+        until = MIN(until, wakes_at(v));
         vmm_console_show(v->vm);
     }
     if (until > now)

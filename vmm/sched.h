@@ -10,8 +10,15 @@ void sched_run(struct vmm_cpu *me);
 /* Places a vCPU on a CPU; before that CPU is released. */
 void sched_place(struct vmm_cpu *cpu, struct vcpu *v);
 
-/* Chooses a CPU for a vCPU: the least loaded of those it may run on. */
-struct vmm_cpu *sched_choose(struct vmm_cpu *cpus, u32 count, u64 allowed);
+/* Chooses a CPU for one more vCPU of vm: of those it may run on (bits; 0: all), the one with the fewest vCPUs of
+ * this VM, then the one with the fewest. NULL: it may run on none. */
+struct vmm_cpu *sched_choose(struct vmm_cpu *cpus, u32 count, u64 allowed, const struct vm *vm);
+
+/* A vCPU of this CPU that sleeps has something new: before the current one is entered again, it is looked at. */
+void sched_look_around(struct vmm_cpu *me);
+
+/* Does another vCPU wait for this CPU? As of the last look. */
+bool sched_others_wait(const struct vmm_cpu *me);
 
 /* The vCPU is not to run any more; its CPU calls it. The last one of a VM reports the VM's end. */
 void sched_stop(struct vcpu *v);

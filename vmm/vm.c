@@ -7,6 +7,7 @@
 #include "arch/tsc.h"
 #include "vmm/console.h"
 #include "vmm/guest_regs.h"
+#include "vmm/sched.h"
 #include "vmm/stats.h"
 
 /* #PF is the shadow's; #DB and #AC could be made to repeat without end inside the CPU; #MC is the machine's.
@@ -18,14 +19,23 @@ bool log_debug, audit_on;
 void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
 {
     u32 old = atomic_fetch_or_explicit(&v->requests, bits, memory_order_seq_cst);
+    bool asleep = atomic_load_explicit(&v->asleep, memory_order_seq_cst);
 
-    if (v->on->cpu == this_cpu())
+    if (v->on->cpu == this_cpu()) {
+        if (asleep)
+            sched_look_around(v->on);
         return;
-    if (!now && !atomic_load_explicit(&v->asleep, memory_order_seq_cst))
-        return;
-    /* Whoever set the bits before has kicked, and they are still to be taken. */
-    if (now && (old & bits) == bits && !atomic_load_explicit(&v->asleep, memory_order_seq_cst))
-        return;
+    }
+    if (!asleep) {
+        if (!now)
+            return;
+        /* Whoever set the bits before has kicked, and they are still to be taken. */
+        if ((old & bits) == bits)
+            return;
+        /* It looks before it is entered. */
+        if (!(bits & REQUEST_DROP) && atomic_load_explicit(&v->queued, memory_order_seq_cst))
+            return;
+    }
     atomic_fetch_add_explicit(&v->stats.nmis_sent, 1, memory_order_relaxed);
     apic_send_nmi(v->on->cpu);
 }
@@ -105,7 +115,8 @@ bool vcpu_set_up(struct vcpu *v)
         vmx_tlb_flush_context(&v->on->vmx.tlb, v->vmx.vpid);
     v->set_up = true;
     first_registers(v, &entry);
-    log_line("vm %s: entered at tsc %lu", v->vm->name, tsc_read());
+    if (v->index == 0)
+        log_line("vm %s: entered at tsc %lu", v->vm->name, tsc_read());
     return true;
 }
 
@@ -178,19 +189,32 @@ bool vms_all_ended(void)
 void vm_report_end(struct vm *vm)
 {
     u64 ms = tsc_ticks_to_ns(tsc_read() - vm->started_tsc, tsc_hz()) / 1000000;
-    u64 exits = 0;
+    u64 exits = 0, audits = 0;
 
-    for (u32 i = 0; i < vm->vcpus; i++)
+    for (u32 i = 0; i < vm->vcpus; i++) {
         exits += vcpu_exits(vm->vcpu[i]);
+        audits += counter_get(&vm->vcpu[i]->stats.audits);
+    }
     vmm_console_finish(vm);
     messages_vm_ended(vm);
     log_line("vm %s: ended: %s, code %u, after %lu ms and %lu exits", vm->name, vm->end_words, vm->exit_code,
              ms, exits);
     if (audit_on)
-        log_line("vm %s: %lu audits of its shadow", vm->name, counter_get(&vm->vcpu[0]->stats.audits));
+        log_line("vm %s: %lu audits of its shadow", vm->name, audits);
     if (log_debug)
         stats_print(vm);
     atomic_fetch_sub_explicit(&vms_running, 1, memory_order_release);
+}
+
+static void bench_line(const struct vm *vm)
+{
+    u64 exits = 0, kicks = 0;
+
+    for (u32 i = 0; i < vm->vcpus; i++) {
+        exits += vcpu_exits(vm->vcpu[i]);
+        kicks += atomic_load_explicit(&vm->vcpu[i]->stats.nmis_sent, memory_order_relaxed);
+    }
+    log_line("bench vm %s: exits %lu kicks %lu", vm->name, exits, kicks);
 }
 
 void vm_bench_byte(struct vm *vm, u8 byte)
@@ -199,7 +223,7 @@ void vm_bench_byte(struct vm *vm, u8 byte)
 
     if (byte == '\n') {
         if (vm->bench_column == sizeof(mark) - 1)
-            log_line("bench vm %s: exits %lu", vm->name, vcpu_exits(vm->vcpu[0]));
+            bench_line(vm);
         vm->bench_column = 0;
     } else if (vm->bench_column < sizeof(mark) - 1) {
         vm->bench_column = byte == (u8)mark[vm->bench_column] ? vm->bench_column + 1 : sizeof(mark);

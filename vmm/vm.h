@@ -79,10 +79,12 @@ struct vcpu {
     struct vm *vm;
     struct vmm_cpu *on; /* the CPU it is placed on */
     _Atomic u32 requests;
-    /* HALTED or WAITING. Writer: its CPU, before it looks at requests for the last time. Others read it after they
-     * have set requests (both seq_cst: one of the two sees the other). */
-    _Atomic bool asleep;
+    /* HALTED, WAITING or OFF; and READY, but another vCPU has the CPU. Writer: its CPU, asleep before it looks at
+     * requests for the last time, queued before the first. Others read them after they have set requests (all
+     * seq_cst: one of the two sees the other). */
+    _Atomic bool asleep, queued;
     enum vcpu_state state;
+    struct vcpu *next_here; /* the vCPUs of one CPU, in a ring */
     u32 index;
     u16 vpid;
     u64 timer_deadline; /* what the preemption timer was set for ... */
@@ -166,10 +168,12 @@ struct vmm_cpu {
     struct vmx_cpu vmx;
     struct cpu *cpu;
     struct vcpu *current; /* whose registers are live */
-    struct vcpu *run[VM_VCPUS_MAX];
-    u32 run_count, next;
-    u64 run_nmis;    /* nmi_count when the current vCPU began to run: a kick since may be for another one */
+    struct vcpu *last;    /* of the ring of those placed here, the one that ran last; NULL: none */
+    u32 run_count;
+    u64 looked_nmis; /* nmi_count before the last look at the others: a kick since may be for one of them */
+    u64 started;     /* TSC at which the current vCPU began to run */
     u64 slice_end;   /* TSC; ~0 while nobody else waits for the CPU */
+    u64 wake_at;     /* TSC at which one that sleeps may want to run; 0: look now */
     u64 timer_armed; /* what the APIC timer is set to; ~0: off */
     char refusal[VMM_REFUSALS][VMM_REFUSAL_TEXT]; /* why it cannot run guests */
     u32 refusals;

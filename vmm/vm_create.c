@@ -18,7 +18,7 @@
 struct vm *vms[VM_MAX];
 u32 vm_count;
 
-#define TAKEN_MAX    512u
+#define TAKEN_MAX    1024u
 #define WINDOW_SHARE 64u /* landing window: one page for so many of RAM ... */
 #define WINDOW_MIN   256u
 #define WINDOW_MAX   8192u
@@ -158,6 +158,7 @@ static struct vcpu *make_vcpu(struct vm *vm, u32 index, const struct vm_create *
     v->vm = vm;
     v->index = index;
     v->state = index == 0 || vm->entry.every_vcpu ? VCPU_READY : VCPU_OFF;
+    atomic_init(&v->asleep, v->state == VCPU_OFF);
     v->wait_until = VTIME_NEVER;
     v->xcr0 = XCR0_X87;
     v->fpu = take_own(vm, FPU_AREA_BYTES);
@@ -201,6 +202,15 @@ static enum err make_matrix(struct vm *vm)
     return matrix_init(&vm->matrix, vm->vcpus, metadata, channel_memory, vm);
 }
 
+/* mm/ asks vCPUs to come and look at their kick slots. */
+static void kick(void *ctx, u64 mask)
+{
+    const struct vm *vm = ctx;
+
+    for (; mask; mask &= mask - 1)
+        vcpu_request(vm->vcpu[__builtin_ctzll(mask)], REQUEST_SHADOW);
+}
+
 static enum err make_vcpus(struct vm *vm, const struct vm_create *with)
 {
     enum err e = make_matrix(vm);
@@ -210,6 +220,8 @@ static enum err make_vcpus(struct vm *vm, const struct vm_create *with)
     vm->shadow.p2m = &vm->p2m;
     vm->shadow.traces = &vm->traces;
     vm->shadow.vcpus = vm->vcpus;
+    vm->shadow.kick = kick;
+    vm->shadow.kick_context = vm;
     for (u32 i = 0; i < vm->vcpus; i++) {
         vm->vcpu[i] = make_vcpu(vm, i, with);
         if (!vm->vcpu[i])
@@ -341,6 +353,6 @@ enum err vm_create(const struct vm_create *with, u32 id)
     vms[id] = vm;
     vmm_console_add(vm);
     for (u32 i = 0; i < vm->vcpus; i++)
-        sched_place(sched_choose(with->cpus, with->cpu_count, config->cpus), vm->vcpu[i]);
+        sched_place(sched_choose(with->cpus, with->cpu_count, config->cpus, vm), vm->vcpu[i]);
     return ERR_OK;
 }

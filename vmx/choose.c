@@ -101,6 +101,8 @@ static void settle_dependencies(struct vmx_controls *controls, const struct vmx_
         drop(controls, caps, VMX_SECONDARY_VPID);
     if (!controls->word[VMX_SECONDARY])
         drop(controls, caps, VMX_PRIMARY_SECONDARY_CONTROLS);
+    if (!vmx_control_is_on(controls, VMX_PRIMARY_SECONDARY_CONTROLS))
+        drop(controls, caps, VMX_SECONDARY_PAUSE_LOOP_EXITING);
 }
 
 enum err vmx_controls_choose(const struct vmx_caps *caps, const struct vmx_request *request,

@@ -17,9 +17,17 @@ static const u16 control_fields[VMX_GROUP_COUNT] = {
 };
 
 /* Turned on and off while the guest runs; they survive a change of all control words. */
-static const u8 runtime_controls[] = {VMX_PRIMARY_INTERRUPT_WINDOW_EXITING, VMX_PRIMARY_NMI_WINDOW_EXITING,
-                                      VMX_PIN_PREEMPTION_TIMER, VMX_EXIT_SAVE_PREEMPTION_TIMER,
+static const u8 runtime_controls[] = {VMX_PRIMARY_INTERRUPT_WINDOW_EXITING,
+                                      VMX_PRIMARY_NMI_WINDOW_EXITING,
+                                      VMX_PIN_PREEMPTION_TIMER,
+                                      VMX_EXIT_SAVE_PREEMPTION_TIMER,
+                                      VMX_PRIMARY_PAUSE_EXITING,
+                                      VMX_SECONDARY_PAUSE_LOOP_EXITING,
                                       VMX_ENTRY_GUEST_64};
+
+/* A loop of PAUSEs at most so many TSC ticks apart (24.6.13) counts as spinning after so many ticks. */
+#define SPIN_GAP    128u
+#define SPIN_WINDOW 4096u
 
 /* entry.asm */
 extern const u8 vmx_enter_window_start[], vmx_enter_window_end[], vmx_enter_left[];
@@ -197,6 +205,8 @@ static enum err write_constants(const struct vmx_vcpu *v, const struct vmx_setup
         {VMCS_MSR_BITMAP, vmx_control_is_on(&v->controls, VMX_PRIMARY_MSR_BITMAPS), s->msr_bitmap.v},
         {VMCS_XSS_EXITING_BITMAP, vmx_control_is_on(&v->controls, VMX_SECONDARY_XSAVES), ~0ull},
         {VMCS_TSC_OFFSET, vmx_control_is_on(&v->controls, VMX_PRIMARY_TSC_OFFSETTING), 0},
+        {VMCS_PLE_GAP, vmx_control_can(&v->controls, VMX_SECONDARY_PAUSE_LOOP_EXITING), SPIN_GAP},
+        {VMCS_PLE_WINDOW, vmx_control_can(&v->controls, VMX_SECONDARY_PAUSE_LOOP_EXITING), SPIN_WINDOW},
         {VMCS_GUEST_PAT, vmx_control_is_on(&v->controls, VMX_ENTRY_LOAD_PAT), v->cpu->host.pat},
         {VMCS_GUEST_BNDCFGS, vmx_control_is_on(&v->controls, VMX_ENTRY_LOAD_BNDCFGS), 0},
         {VMCS_GUEST_PERF_GLOBAL_CTRL, vmx_control_is_on(&v->controls, VMX_ENTRY_LOAD_PERF_GLOBAL_CTRL), 0},
@@ -233,6 +243,14 @@ bool vmx_vcpu_timer_set(struct vmx_vcpu *v, u64 tsc_ticks)
     vmx_vcpu_control(v, VMX_PIN_PREEMPTION_TIMER, true);
     vmx_vcpu_control(v, VMX_EXIT_SAVE_PREEMPTION_TIMER, true);
     return true;
+}
+
+void vmx_vcpu_spin_exits(struct vmx_vcpu *v, bool on)
+{
+    if (vmx_control_can(&v->controls, VMX_SECONDARY_PAUSE_LOOP_EXITING))
+        vmx_vcpu_control(v, VMX_SECONDARY_PAUSE_LOOP_EXITING, on);
+    else if (vmx_control_can(&v->controls, VMX_PRIMARY_PAUSE_EXITING))
+        vmx_vcpu_control(v, VMX_PRIMARY_PAUSE_EXITING, on);
 }
 
 void vmx_vcpu_timer_off(struct vmx_vcpu *v)

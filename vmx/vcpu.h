@@ -123,6 +123,9 @@ void vmx_vcpu_set_controls(struct vmx_vcpu *v, const struct vmx_controls *contro
 /* Preemption timer: exit after `tsc_ticks` (rounded up, saturated), or never. False: this CPU has none. */
 bool vmx_vcpu_timer_set(struct vmx_vcpu *v, u64 tsc_ticks);
 void vmx_vcpu_timer_off(struct vmx_vcpu *v);
+/* Exits (VMX_EXIT_PAUSE) when the guest spins: after a loop of PAUSEs where the CPU tells, else at each PAUSE; on some
+ * CPUs not at all. */
+void vmx_vcpu_spin_exits(struct vmx_vcpu *v, bool on);
 
 /* ----------------------------------------------------------------- running */
 
