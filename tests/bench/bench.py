@@ -3,7 +3,8 @@
 
 A tick is one emulated instruction and exits cost none, so both are reported. Exits per operation are those of the
 VM between two result lines, preparation included, less those by which the guest printed; the hypervisor says after
-each result line how many exits the VM has had: "[patchbay] bench vm bench: exits N".
+each result line how many exits the VM has had, and how many NMIs were sent to make one of its vCPUs exit:
+"[patchbay] bench vm bench: exits N kicks N". The guest runs twice: with one vCPU, and case n with two on two CPUs.
 """
 import argparse
 import os
@@ -22,10 +23,11 @@ from lab import machine
 from lab.disk import ToolError
 
 RESULT = re.compile(r'^\[bench\] (R (\S+)(?: n=(\d+))?(?: min=(\d+))?(?: med=(\d+))?(?: mean=(\d+))?.*)$')
-EXITS = re.compile(r'^\[patchbay\] bench vm bench: exits (\d+)$')
+EXITS = re.compile(r'^\[patchbay\] bench vm bench: exits (\d+) kicks (\d+)$')
 SPOKEN = re.compile(r'^\[bench\] (.*)$')
 DONE = 'END all-checks-passed'
-COLUMNS = ('case', 'ticks', 'exits_per_op', 'native', 'kvm_ept0', 'kvm_ept0_exits')
+COLUMNS = ('case', 'ticks', 'exits_per_op', 'kicks_per_op', 'native', 'kvm_ept0', 'kvm_ept0_exits')
+SMP_CASE, SMP_PARTS = 'n.smp-shootdown', ('n1.smp-local', 'n2.smp-remote')      # one loop; the parts come first
 
 
 def reference():
@@ -34,17 +36,17 @@ def reference():
     return {row[0]: dict(zip(rows[0], row)) for row in rows[1:]}
 
 
-def esp(folder):
+def esp(folder, vcpus):
     shutil.copytree(BUILD / 'esp', folder, dirs_exist_ok=True)
     target = folder / 'EFI/patchbay'
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(BUILD / 'bench/guest.bin', target / 'bench.bin')
-    shutil.copy(HERE / 'bench.ini', target / 'patchbay.ini')
+    (target / 'patchbay.ini').write_text((HERE / 'bench.ini').read_text() + f'vcpus = {vcpus}\n')
     return folder
 
 
 def parse(text):
-    """The result lines: {case: (ticks, samples, exits since the result line before or None)}."""
+    """The result lines: {case: (ticks, samples, (exits, kicks) since the result line before or None)}."""
     results, printed, before, last = {}, 0, None, None
     for line in text.split('\n'):
         if result := RESULT.match(line):
@@ -52,26 +54,40 @@ def parse(text):
             last = result[2]
             results[last] = (int(smallest) if smallest else None, int(result[3] or 1), None)
         if exits := EXITS.match(line):
-            now = int(exits[1])
+            now = (int(exits[1]), int(exits[2]))
             if before is not None and last:
                 ticks, samples, _ = results[last]
-                results[last] = (ticks, samples, max(0, now - before - printed))
+                results[last] = (ticks, samples, (max(0, now[0] - before[0] - printed), now[1] - before[1]))
             before, printed = now, 0
         elif spoken := SPOKEN.match(line):
             printed += len(spoken[1]) + 1           # one exit for each character
+    if SMP_CASE in results:         # all that the loop did was counted at its first line
+        results[SMP_CASE] = (*results[SMP_CASE][:2], results[SMP_PARTS[0]][2])
     return results
 
 
 def table(results):
     known = reference()
     rows = []
-    for case, (ticks, samples, exits) in results.items():
+    for case, (ticks, samples, counts) in results.items():
         there = known.get(case, {})
-        counted = exits is not None and there.get('kvm_ept0_exits') != '-'
-        per_op = f'{exits / (samples * int(there.get("per", 1))):.2f}' if counted else '-'
-        rows.append((case, 'n/a' if ticks is None else str(ticks), per_op, there.get('native', '-'),
+        counted = counts is not None and there.get('kvm_ept0_exits') != '-'
+        operations = samples * int(there.get('per', 1))
+        per_op = [f'{count / operations:.2f}' for count in counts] if counted else ['-', '-']
+        rows.append((case, 'n/a' if ticks is None else str(ticks), *per_op, there.get('native', '-'),
                      there.get('kvm_ept0', '-'), there.get('kvm_ept0_exits', '-')))
     return rows
+
+
+def run(model, vcpus, timeout):
+    """One boot with as many CPUs as vCPUs: its result lines, and whether every check passed."""
+    with tempfile.TemporaryDirectory(prefix='patchbay-bench-') as scratch:
+        spec = machine.Spec(cpus=vcpus, ips=machine.LINUX_IPS, model=model)
+        result = machine.run(esp(Path(scratch), vcpus), spec, timeout=timeout)
+    complete = f'[bench] {DONE}' in result.com1 and not result.code
+    if not complete:
+        print(result)
+    return parse(result.com1), complete
 
 
 def main():
@@ -79,11 +95,12 @@ def main():
     parser.add_argument('--model', default=machine.DEFAULT_MODEL)
     parser.add_argument('--timeout', type=float, default=600)
     args = parser.parse_args()
-    spec = machine.Spec(cpus=1, ips=machine.LINUX_IPS, model=args.model)
-    print(f'bench: Bochs, {args.model}, one CPU; takes a minute or so', flush=True)
-    with tempfile.TemporaryDirectory(prefix='patchbay-bench-') as scratch:
-        result = machine.run(esp(Path(scratch)), spec, timeout=args.timeout)
-    rows = table(parse(result.com1))
+    print(f'bench: Bochs, {args.model}, one CPU, then two; takes a minute or so', flush=True)
+    results, complete = run(args.model, 1, args.timeout)
+    smp, smp_complete = run(args.model, 2, args.timeout)
+    results |= {case: smp[case] for case in (*SMP_PARTS, SMP_CASE) if case in smp}
+    complete = complete and smp_complete
+    rows = table(results)
     BUILD.mkdir(exist_ok=True)
     with open(BUILD / 'bench.tsv', 'w') as out:
         for row in (COLUMNS, *rows):
@@ -92,13 +109,9 @@ def main():
     for row in (COLUMNS, *rows):
         print('  '.join(cell.ljust(width) if i == 0 else cell.rjust(width)
                         for i, (cell, width) in enumerate(zip(row, widths))))
-    complete = f'[bench] {DONE}' in result.com1
     print(f'bench: {"every check in the guest passed" if complete else "the guest did not finish"}; '
           f'written to {BUILD}/bench.tsv')
-    if not complete or result.code:
-        print(result)
-        return 1
-    return 0
+    return 0 if complete else 1
 
 
 if __name__ == '__main__':
