@@ -143,7 +143,11 @@ enum vector {
 
 #define DR6_BREAKPOINTS 0xFull
 #define DR6_CAUSES      0x600Full /* BS, BD, B3..B0: also the exit qualification of #DB, SDM Vol 3C table 27-1 */
+#define DR6_BS          BIT(14)
+#define DR6_BD          BIT(13)
+#define DR6_WRITABLE    0xE00Full
 #define DR7_GD          BIT(13)
+#define DR7_WRITABLE    0xFFFF23FFull
 
 /* Reset value of IA32_PAT, SDM Vol 3A 11.12.4: WB WT UC- UC, twice */
 #define PAT_RESET 0x0007040600070406ull

@@ -2,6 +2,7 @@
 #include "vmm/events.h"
 
 #include "vmm/console.h"
+#include "vmm/real.h"
 #include "vmm/sched.h"
 
 static void deliver_nmi(struct vcpu *v)
@@ -11,7 +12,7 @@ static void deliver_nmi(struct vcpu *v)
     if (!vmx_can_inject_nmi(&v->vmx))
         vlapic_nmi_collapse(l);
     else if (vlapic_nmi_take(l))
-        vmx_inject_nmi(&v->vmx);
+        real_or_inject_nmi(v);
     if (vlapic_events(l) & VLAPIC_EVENT_NMIS)
         vmx_nmi_window_set(&v->vmx, true);
 }
@@ -29,7 +30,7 @@ static void deliver(struct vcpu *v)
     if (vmx_can_inject_interrupt(&v->vmx)) {
         int vector = vplat_irq_accept(p, v->index);
         if (vector >= 0) {
-            vmx_inject_interrupt(&v->vmx, (u8)vector);
+            real_or_inject_interrupt(v, (u8)vector);
             counter_one(&v->stats.interrupts);
         }
         if (vplat_irq_pending(p, v->index))

@@ -5,6 +5,7 @@
 #include "vmm/exit.h"
 
 #include "arch/log.h"
+#include "vmm/real.h"
 
 /* Handlers of reasons with vmx_reason_has_event() begin with vmx_exit_recover(). */
 static exit_handler *const handlers[VMX_EXIT_COUNT] = {
@@ -21,6 +22,7 @@ static exit_handler *const handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_RDPMC] = exit_protection, /* no counter is offered */
     [VMX_EXIT_VMCALL] = exit_vmcall,
     [VMX_EXIT_CR_ACCESS] = exit_cr,
+    [VMX_EXIT_MOV_DR] = exit_dr, /* of real mode only */
     [VMX_EXIT_IO] = exit_io,
     [VMX_EXIT_RDMSR] = exit_rdmsr,
     [VMX_EXIT_WRMSR] = exit_wrmsr,
@@ -82,8 +84,15 @@ enum exit_result exit_done(struct vcpu *v)
     return EXIT_RESUME;
 }
 
+enum exit_result exit_carry_out(struct vcpu *v, u32 reason)
+{
+    return handlers[reason](v);
+}
+
 enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error)
 {
+    if (unlikely(real_active(v)))
+        return real_inject_exception(v, vector);
     if (vmx_inject_exception(&v->vmx, vector, error))
         return EXIT_RESUME;
     return exit_triple_fault(v);
@@ -91,6 +100,8 @@ enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error)
 
 enum exit_result exit_inject_page_fault(struct vcpu *v, u32 error, gva_t address)
 {
+    if (unlikely(real_active(v)))
+        return real_inject_exception(v, VECTOR_PF);
     if (vmx_inject_page_fault(&v->vmx, error, address))
         return EXIT_RESUME;
     return exit_triple_fault(v);

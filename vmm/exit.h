@@ -19,6 +19,9 @@ enum exit_result exit_dispatch(struct vcpu *v);
 
 /* The instruction has been carried out: go on behind it. */
 enum exit_result exit_done(struct vcpu *v);
+/* The handler of a known reason, for an instruction that the hypervisor met in another way: its
+ * qualification is in v->vmx. */
+enum exit_result exit_carry_out(struct vcpu *v, u32 reason);
 
 /* Injects an exception; a triple fault ends the VM. */
 enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error);
@@ -50,6 +53,8 @@ enum exit_result exit_triple_fault(struct vcpu *v);
 /* exit_cr.c */
 enum exit_result exit_cr(struct vcpu *v);
 enum exit_result exit_invlpg(struct vcpu *v);
+/* real_exception.c */
+enum exit_result exit_dr(struct vcpu *v);
 /* exit_msr.c */
 enum exit_result exit_rdmsr(struct vcpu *v);
 enum exit_result exit_wrmsr(struct vcpu *v);

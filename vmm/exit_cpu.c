@@ -2,6 +2,7 @@
 #include "arch/apic.h"
 #include "arch/log.h"
 #include "vmm/exit.h"
+#include "vmm/real.h"
 #include "vmm/sched.h"
 
 static enum exit_result cpuid_answer(struct vcpu *v, const struct cpuid_regs *r)
@@ -57,7 +58,7 @@ enum exit_result exit_xsetbv(struct vcpu *v)
 {
     u64 value = (v->vmx.gpr[VMX_RDX] << 32) | (u32)v->vmx.gpr[VMX_RAX];
 
-    if ((u32)v->vmx.gpr[VMX_RCX] != 0 || vmx_guest_cpl() != 0 || !(value & XCR0_X87) ||
+    if ((u32)v->vmx.gpr[VMX_RCX] != 0 || real_cpl(v) != 0 || !(value & XCR0_X87) ||
         (value & ~v->vm->platform.cpuid.xcr0) || ((value & XCR0_AVX) && !(value & XCR0_SSE)))
         return exit_inject_gp(v);
     v->xcr0 = value;
@@ -128,8 +129,11 @@ enum exit_result exit_exception(struct vcpu *v)
         counter_one(&v->stats.kicks);
         return EXIT_RESUME;
     }
+    if (likely((info & VMX_EVENT_VECTOR_MASK) == VECTOR_PF))
+        return exit_page_fault(v, vmx_exit_interruption_error());
+    if (unlikely(real_active(v)))
+        return real_exception(v, info);
     switch (info & VMX_EVENT_VECTOR_MASK) {
-    case VECTOR_PF: return exit_page_fault(v, vmx_exit_interruption_error());
     case VECTOR_DB: return reflect_debug(v);
     case VECTOR_AC: return exit_inject(v, VECTOR_AC, 0);
     case VECTOR_MC: panic("machine check on CPU %u", v->on->cpu->index); /* the machine's, not the guest's */

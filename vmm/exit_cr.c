@@ -5,6 +5,7 @@
  */
 #include "vmm/exit.h"
 #include "vmm/guest_regs.h"
+#include "vmm/real.h"
 
 static enum exit_result done(struct vcpu *v)
 {
@@ -43,8 +44,9 @@ static bool long_mode_follows(const struct vcpu *v, struct paging_state *next)
     bool was = v->shadow.paging.cr0 & CR0_PG, is = next->cr0 & CR0_PG;
 
     if (!was && is && (next->efer & EFER_LME)) {
+        u32 tr = real_active(v) ? v->real.tr.access : vmx_segment_access(VMX_SEG_TR);
         if (!(next->cr4 & CR4_PAE) || (vmx_segment_access(VMX_SEG_CS) & VMX_AR_L) ||
-            (vmx_segment_access(VMX_SEG_TR) & VMX_AR_TYPE_MASK) == VMX_TYPE_TSS16)
+            (tr & VMX_AR_TYPE_MASK) == VMX_TYPE_TSS16)
             return false;
         next->efer |= EFER_LMA;
     } else if (was && !is) {
@@ -61,25 +63,26 @@ static enum exit_result write_cr0(struct vcpu *v, u64 value)
     u64 old = vmx_guest_cr0();
 
     value |= CR0_ET;
+    next.cr4 = vmx_guest_cr4(); /* it may have changed bits of its own since */
     if (!vmx_cr0_legal(value, old, next.cr4, next.efer))
         return exit_inject_gp(v);
-    if (!(value & CR0_PE)) {
-        vm_fail(v, "the guest enters real mode, which this version does not run");
-        return EXIT_YIELD;
-    }
     next.cr0 = value;
     if (!long_mode_follows(v, &next))
         return exit_inject_gp(v);
     bool paging = (value ^ old) & (CR0_PG | CR0_WP | CR0_CD | CR0_NW);
     if (gwalk_mode_of(&next) == GWALK_PAE && paging && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
+    if ((value ^ old) & CR0_PE)
+        real_switch(v, !(value & CR0_PE));
     vmx_guest_set_cr0(&v->vmx, value);
     if (((value ^ old) & (CR0_PG | CR0_WP)) || (paging && gwalk_mode_of(&next) == GWALK_PAE)) {
         switch_paging(v, &next);
-        guest_regs_follow_paging(v);
     } else {
         v->shadow.paging.cr0 = value;
+        v->shadow.paging.cr4 = next.cr4;
     }
+    if ((value ^ old) & (CR0_PG | CR0_PE))
+        guest_regs_follow_paging(v);
     return done(v);
 }
 
@@ -117,6 +120,7 @@ static enum exit_result mov_to(struct vcpu *v, unsigned cr, u64 value)
         value = (u32)value;
     switch (cr) {
     case 0: return write_cr0(v, value);
+    case 2: vmx_guest_set_cr2(value); return done(v);
     case 3: return write_cr3(v, value);
     case 4: return write_cr4(v, value);
     case 8: return write_cr8(v, value);
@@ -126,12 +130,17 @@ static enum exit_result mov_to(struct vcpu *v, unsigned cr, u64 value)
 
 static enum exit_result mov_from(struct vcpu *v, unsigned cr, unsigned gpr)
 {
-    if (cr == 3)
-        vmx_gpr_write(&v->vmx, gpr, v->shadow.paging.cr3);
-    else if (cr == 8)
-        vmx_gpr_write(&v->vmx, gpr, vlapic_cr8(vcpu_lapic(v)));
-    else
-        return exit_inject_ud(v);
+    u64 value;
+
+    switch (cr) {
+    case 0: value = vmx_guest_cr0(); break; /* 0, 2 and 4: of real mode only, others do not exit */
+    case 2: value = vmx_guest_cr2(); break;
+    case 3: value = v->shadow.paging.cr3; break;
+    case 4: value = vmx_guest_cr4(); break;
+    case 8: value = vlapic_cr8(vcpu_lapic(v)); break;
+    default: return exit_inject_ud(v);
+    }
+    vmx_gpr_write(&v->vmx, gpr, value);
     return done(v);
 }
 

@@ -50,14 +50,16 @@ static enum exit_result string_io(struct vcpu *v, u64 q)
 {
     bool in = vmx_io_is_in(q), rep = vmx_io_has_rep(q);
     unsigned size = vmx_io_size(q), pointer = in ? VMX_RDI : VMX_RSI;
-    gva_t at = vmx_exit_linear();
+    bool real = v->real.io_elements != 0;
+    gva_t at = real ? GVA(v->real.io_linear) : vmx_exit_linear();
+    u32 most = real ? v->real.io_elements : STRING_LIMIT;
     s64 step = vmx_guest_rflags() & RFLAGS_DF ? -(s64)size : (s64)size;
     enum emulate_status status;
 
     access_begin(v, GVA(0), GPA(0), false);
     unsigned address_size = string_address_size(v, &status);
     u64 left = rep ? v->vmx.gpr[VMX_RCX] & size_mask(address_size ? address_size : 8) : 1;
-    for (u32 n = 0; status == EMULATE_OK && left && n < STRING_LIMIT; n++, left--) {
+    for (u32 n = 0; status == EMULATE_OK && left && n < most; n++, left--) {
         u32 value = 0;
         if (!in)
             status = access_read(v, at, &value, size);

@@ -6,6 +6,7 @@
 #include "arch/msr.h"
 #include "vmm/exit.h"
 #include "vmm/guest_regs.h"
+#include "vmm/real.h"
 
 /* What RDMSR of a register the hardware holds for the guest reads; false: it is none of these. */
 static bool read_own(struct vcpu *v, u32 msr, u64 *value)
@@ -14,7 +15,9 @@ static bool read_own(struct vcpu *v, u32 msr, u64 *value)
     case MSR_IA32_EFER: *value = v->shadow.paging.efer; return true;
     case MSR_IA32_FS_BASE: *value = vmcs_read(VMCS_GUEST_FS_BASE); return true;
     case MSR_IA32_GS_BASE: *value = vmcs_read(VMCS_GUEST_GS_BASE); return true;
-    case MSR_IA32_SYSENTER_CS: *value = vmcs_read(VMCS_GUEST_SYSENTER_CS); return true;
+    case MSR_IA32_SYSENTER_CS:
+        *value = real_active(v) ? v->real.sysenter_cs : vmcs_read(VMCS_GUEST_SYSENTER_CS);
+        return true;
     case MSR_IA32_SYSENTER_ESP: *value = vmcs_read(VMCS_GUEST_SYSENTER_ESP); return true;
     case MSR_IA32_SYSENTER_EIP: *value = vmcs_read(VMCS_GUEST_SYSENTER_EIP); return true;
     case MSR_IA32_STAR:
@@ -42,7 +45,12 @@ static enum write_result write_own(struct vcpu *v, u32 msr, u64 value)
 {
     switch (msr) {
     case MSR_IA32_EFER: return guest_write_efer(v, value) ? WRITE_DONE : WRITE_REFUSED;
-    case MSR_IA32_SYSENTER_CS: vmcs_write(VMCS_GUEST_SYSENTER_CS, (u32)value); return WRITE_DONE;
+    case MSR_IA32_SYSENTER_CS:
+        if (real_active(v))
+            v->real.sysenter_cs = (u32)value;
+        else
+            vmcs_write(VMCS_GUEST_SYSENTER_CS, (u32)value);
+        return WRITE_DONE;
     case MSR_IA32_FS_BASE:
     case MSR_IA32_GS_BASE:
     case MSR_IA32_SYSENTER_ESP:

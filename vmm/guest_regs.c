@@ -1,12 +1,15 @@
 /* guest_regs.c - CR4 and EFER of a guest. */
 #include "vmm/guest_regs.h"
 
+#include "vmm/real.h"
+
 void guest_regs_follow_paging(struct vcpu *v)
 {
     const struct paging_state *p = &v->shadow.paging;
 
     vmx_guest_set_cr4(&v->vmx, p->cr4);
-    vmx_guest_set_efer(&v->vmx, p->efer);
+    /* no SYSCALL in real mode, whatever stands in for it */
+    vmx_guest_set_efer(&v->vmx, real_active(v) ? p->efer & ~EFER_SCE : p->efer);
 }
 
 static const struct {
@@ -56,12 +59,14 @@ bool guest_write_efer(struct vcpu *v, u64 value)
     if ((next.cr0 & CR0_PG) && ((value ^ next.efer) & EFER_LME))
         return false; /* SDM Vol 3A 9.8.5: not while paging is on */
     next.efer = (value & ~EFER_LMA) | (next.efer & EFER_LMA);
+    next.cr4 = vmx_guest_cr4(); /* it may have changed bits of its own since */
     bool meaning = (next.efer ^ v->shadow.paging.efer) & EFER_NXE;
     if (meaning) {
         vcpu_flush(v, shadow_set_paging(&v->shadow, &next));
         vmx_guest_set_cr3(v->shadow.root.v);
     } else {
         v->shadow.paging.efer = next.efer;
+        v->shadow.paging.cr4 = next.cr4;
     }
     guest_regs_follow_paging(v);
     return true;

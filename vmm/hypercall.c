@@ -8,6 +8,7 @@
 #include "arch/tsc.h"
 #include "vmm/console.h"
 #include "vmm/exit.h"
+#include "vmm/real.h"
 #include "vmm/stats.h"
 
 /* Structures of the ABI are aligned to their size, so they lie in one page. */
@@ -126,7 +127,7 @@ enum exit_result exit_vmcall(struct vcpu *v)
     u64 number = is64 ? regs[VMX_RAX] : (u32)regs[VMX_RAX];
 
     v->yields = false;
-    if (vmx_guest_cpl() != 0) {
+    if (real_cpl(v) != 0) {
         regs[VMX_RAX] = PB_STATUS_NOT_KERNEL;
     } else if (number < PB_CALL_FIRST || number > PB_CALL_LAST) {
         regs[VMX_RAX] = PB_STATUS_UNKNOWN_CALL;

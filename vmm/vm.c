@@ -10,10 +10,6 @@
 #include "vmm/sched.h"
 #include "vmm/stats.h"
 
-/* #PF is the shadow's; #DB and #AC could be made to repeat without end inside the CPU; #MC is the machine's.
- */
-#define EXITING_VECTORS (1u << VECTOR_PF | 1u << VECTOR_DB | 1u << VECTOR_AC | 1u << VECTOR_MC)
-
 bool log_debug, audit_on;
 
 void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
@@ -91,7 +87,7 @@ bool vcpu_set_up(struct vcpu *v)
 {
     struct vmx_request request;
     struct vmx_report report;
-    struct vmx_setup setup = {.msr_bitmap = v->vm->msr_bitmap, .exception_bitmap = EXITING_VECTORS};
+    struct vmx_setup setup = {.msr_bitmap = v->vm->msr_bitmap, .exception_bitmap = VCPU_EXITING_VECTORS};
     struct entry_state entry =
         v->vm->entry.every_vcpu ? entry_for_vcpu(&v->vm->entry, v->index) : v->vm->entry;
 

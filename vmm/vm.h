@@ -28,6 +28,7 @@
 #include "vmm/dev/platform.h"
 #include "vmm/load_guest.h"
 #include "vmm/messages.h"
+#include "vmm/real_cpu.h"
 #include "vmx/vcpu.h"
 
 #define VM_MAX       CONFIG_MAX_VMS
@@ -98,6 +99,7 @@ struct vcpu {
     bool yields;        /* the call it has just made gives the CPU away */
     bool set_up;        /* its VMCS has been written */
     struct vcpu_access access;
+    struct real_state real; /* vmm/real.h */
     struct vcpu_messages messages;
     struct shadow shadow;
     struct vcpu_stats stats;
@@ -201,6 +203,9 @@ void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now);
 /* Exit codes of a VM that did not choose its own. */
 #define VM_CODE_FAULT    101u /* the guest's fault, or something it does that is not supported */
 #define VM_CODE_INTERNAL 102u /* ours */
+
+/* #PF is the shadow's; #DB and #AC could be made to repeat without end inside the CPU; #MC is the machine's. */
+#define VCPU_EXITING_VECTORS (1u << VECTOR_PF | 1u << VECTOR_DB | 1u << VECTOR_AC | 1u << VECTOR_MC)
 
 /* The vCPU does not go on until events_wake() says so. */
 static inline void vcpu_sleep(struct vcpu *v, enum vcpu_state state)

@@ -2,8 +2,11 @@
 #include "vmx/cr.h"
 #include "arch/regs.h"
 
-const u64 vmx_cr0_guest_owned = CR0_TS | CR0_MP | CR0_EM | CR0_AM;
-const u64 vmx_cr4_guest_owned = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+const u64 vmx_cr0_guest_owned = CR0_TS | CR0_MP | CR0_EM;
+const u64 vmx_cr4_guest_owned = CR4_DE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+/* What would be different for real mode, which runs at CPL 3 in their presence (vmm/real_cpu.h). */
+#define CR0_NOT_REAL CR0_AM
+#define CR4_NOT_REAL (CR4_VME | CR4_PVI | CR4_TSD | CR4_UMIP)
 const u64 vmx_cr4_hidden = CR4_LA57 | CR4_VMXE | CR4_SMXE | CR4_PCIDE | CR4_KL | CR4_PKE | CR4_CET | CR4_PKS;
 
 u64 vmx_cr0_real(const struct vmx_cr_env *env, u64 guest_cr0)
@@ -11,6 +14,8 @@ u64 vmx_cr0_real(const struct vmx_cr_env *env, u64 guest_cr0)
     u64 fixed0 = env->cr0_fixed0 | CR0_NE | CR0_ET;
     u64 real = guest_cr0 & ~(CR0_CD | CR0_NW); /* the guest's memory stays cached whatever it says */
 
+    if (!(guest_cr0 & CR0_PE) && !env->unrestricted)
+        real &= ~CR0_NOT_REAL;
     if (!env->ept)
         real |= CR0_PG | CR0_PE | CR0_WP;
     else if (env->unrestricted)
@@ -28,6 +33,8 @@ u64 vmx_cr4_real(const struct vmx_cr_env *env, u64 guest_cr0, u64 guest_cr4)
      * access, so these two would fault. */
     if (!env->ept && !(guest_cr0 & CR0_PG))
         real &= ~(CR4_SMEP | CR4_SMAP);
+    if (!(guest_cr0 & CR0_PE) && !env->unrestricted)
+        real &= ~CR4_NOT_REAL;
     return (real | env->cr4_fixed0) & env->cr4_fixed1;
 }
 

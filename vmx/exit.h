@@ -37,6 +37,29 @@ static inline u16 vmx_cr_lmsw_source(u64 qualification)
     return qualification >> 16 & 0xFFFF;
 }
 
+static inline u64 vmx_cr_make(enum vmx_cr_access_type type, unsigned cr, unsigned gpr, u16 lmsw_source)
+{
+    return cr | (u64)type << 4 | (u64)gpr << 8 | (u64)lmsw_source << 16;
+}
+
+/* MOV DR (29), table 27-4 */
+static inline unsigned vmx_dr_number(u64 qualification)
+{
+    return qualification & 7;
+}
+static inline bool vmx_dr_is_to(u64 qualification)
+{
+    return !(qualification >> 4 & 1);
+}
+static inline unsigned vmx_dr_gpr(u64 qualification)
+{
+    return qualification >> 8 & 15;
+}
+static inline u64 vmx_dr_make(bool to, unsigned dr, unsigned gpr)
+{
+    return dr | (to ? 0 : 1u << 4) | (u64)gpr << 8;
+}
+
 /* I/O (30), table 27-5 */
 static inline unsigned vmx_io_size(u64 qualification)
 {
@@ -57,6 +80,10 @@ static inline bool vmx_io_has_rep(u64 qualification)
 static inline u16 vmx_io_port(u64 qualification)
 {
     return qualification >> 16 & 0xFFFF;
+}
+static inline u64 vmx_io_make(unsigned size, bool in, bool string, bool rep, u16 port)
+{
+    return (size - 1) | (u64)in << 3 | (u64)string << 4 | (u64)rep << 5 | (u64)port << 16;
 }
 
 /* EPT violation (48), table 27-7 */

@@ -105,6 +105,30 @@ void vmx_guest_set_cr2(u64 address)
     cr2_write(address);
 }
 
+u64 vmx_guest_dr(unsigned number)
+{
+    switch (number) {
+    case 0: return dr0_read();
+    case 1: return dr1_read();
+    case 2: return dr2_read();
+    case 3: return dr3_read();
+    case 6: return dr6_read();
+    }
+    return vmcs_read(VMCS_GUEST_DR7);
+}
+
+void vmx_guest_set_dr(unsigned number, u32 value)
+{
+    switch (number) {
+    case 0: dr0_write(value); return;
+    case 1: dr1_write(value); return;
+    case 2: dr2_write(value); return;
+    case 3: dr3_write(value); return;
+    case 6: dr6_write((value & DR6_WRITABLE) | DR6_INIT); return;
+    }
+    vmcs_write(VMCS_GUEST_DR7, (value & DR7_WRITABLE) | DR7_INIT);
+}
+
 void vmx_guest_write(struct vmx_vcpu *v, const struct vmx_guest_init *init)
 {
     vmx_guest_set_rip(v, init->rip);

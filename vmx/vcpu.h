@@ -291,6 +291,11 @@ static inline void vmx_guest_set_cr3(u64 cr3)
 u64 vmx_guest_cr2(void);
 void vmx_guest_set_cr2(u64 address);
 
+/* Debug registers 0-3 and 6, live in the CPU while v is current, and 7. set: as MOV DR does, reserved bits as
+ * they have to be. */
+u64 vmx_guest_dr(unsigned number);
+void vmx_guest_set_dr(unsigned number, u32 value);
+
 /* Puts a whole register state into the VMCS: registers, segments, CR0, CR4, EFER by the functions above; CR3
  * only if EPT is on (else the shadow's root comes from the caller). GPRs and live registers are not touched.
  */
