@@ -48,8 +48,9 @@ enum exit_result exit_window(struct vcpu *v);
 enum exit_result exit_timer(struct vcpu *v);
 enum exit_result exit_external_interrupt(struct vcpu *v);
 enum exit_result exit_exception(struct vcpu *v);
-enum exit_result exit_task_switch(struct vcpu *v);
 enum exit_result exit_triple_fault(struct vcpu *v);
+/* exit_task.c */
+enum exit_result exit_task_switch(struct vcpu *v);
 /* exit_cr.c */
 enum exit_result exit_cr(struct vcpu *v);
 enum exit_result exit_invlpg(struct vcpu *v);

@@ -142,15 +142,6 @@ enum exit_result exit_exception(struct vcpu *v)
     return EXIT_YIELD;
 }
 
-/* Hardware task switches exist in 32-bit guests only, and none that we know uses them but for fatal errors.
- */
-enum exit_result exit_task_switch(struct vcpu *v)
-{
-    vm_fail(v, "hardware task switch to selector 0x%x, which this version does not carry out",
-            vmx_task_selector(vmx_exit_qualification(&v->vmx)));
-    return EXIT_YIELD;
-}
-
 enum exit_result exit_triple_fault(struct vcpu *v)
 {
     vm_fail(v, "triple fault: the guest could not handle an exception");
