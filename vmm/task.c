@@ -7,6 +7,8 @@
 #define DESCRIPTOR_SIZE    8u
 #define DESCRIPTOR_ACCESS  5u /* byte with type, S, DPL, P */
 #define DESCRIPTOR_INDEX   7u
+#define LIMIT_HIGH         0xF0000u    /* of the second half: limit 19:16 ... */
+#define BASE_HIGH          0xFF000000u /* ... and base 31:24 */
 #define TYPE_BUSY          2u
 #define TYPE_32BIT         8u
 #define TYPE_TSS16_FREE    1u
@@ -75,9 +77,9 @@ static struct vmx_seg decode(u16 selector, u64 d)
 {
     u32 low = (u32)d, high = (u32)(d >> 32);
     struct vmx_seg seg = {.selector = selector,
-                          .limit = (low & 0xFFFF) | (high & 0xF0000),
+                          .limit = (low & 0xFFFF) | (high & LIMIT_HIGH),
                           .access = ((high >> 8) & 0xFF) | ((high >> 8) & FLAGS_NIBBLE),
-                          .base = (low >> 16) | (high & 0xFF) << 16 | (high & 0xFF000000)};
+                          .base = (low >> 16) | (high & 0xFF) << 16 | (high & BASE_HIGH)};
 
     if (seg.access & VMX_AR_G)
         seg.limit = seg.limit << 12 | 0xFFF;
