@@ -36,7 +36,7 @@ typedef unsigned long long pb_u64;
 #endif
 
 /* high 16 bits: incompatible changes; low 16 bits: additions */
-#define PB_ABI_VERSION 0x00010001u
+#define PB_ABI_VERSION 0x00020000u
 
 #define PB_CPUID_SIGNATURE 0x40000000u
 #define PB_CPUID_FEATURES  0x40000001u
@@ -92,9 +92,10 @@ typedef unsigned long long pb_u64;
  * prefix. Returns rbx = the bytes taken. */
 #define PB_CALL_CONSOLE 0x50420009u
 
-/* rbx = gpa of an array of pb_u64 (8-byte aligned, within one page), rcx = its number of elements. Element i
- * is the counter PB_STAT_i of the calling vCPU. Returns rbx = how many were written (never more than there
- * are). */
+/* rbx = gpa of a struct pb_stats to fill (8-byte aligned), rcx = a vCPU of this VM, or PB_STATS_SELF for the
+ * calling one, rdx = the bytes that there is room for: a multiple of 8 from PB_STATS_HEADER to 4096, within one
+ * page. Returns rbx = the bytes written: the smaller of rdx and sizeof(struct pb_stats). Another vCPU is not
+ * disturbed: its counters are read one by one while it counts. */
 #define PB_CALL_STATS 0x5042000Au
 
 #define PB_CALL_FIRST PB_CALL_INFO
@@ -132,7 +133,8 @@ typedef unsigned long long pb_u64;
 #define PB_STATUS_INTERRUPTED   26u /* an interrupt ended the wait: call again */
 #define PB_STATUS_NOT_READY     27u /* the call needs PB_CALL_SETUP, or a buffer address, first */
 #define PB_STATUS_WRONG_VCPU    28u /* the call is for vCPU 0 alone */
-#define PB_STATUS_COUNT         29u
+#define PB_STATUS_NO_SUCH_VCPU  29u /* this VM has no vCPU of that number */
+#define PB_STATUS_COUNT         30u
 
 /* ---- messages
  * ----------------------------------------------------------------------------------------------- */
@@ -219,32 +221,91 @@ struct pb_inbox {
     struct pb_message message[PB_INBOX_DEPTH];
 };
 
-/* counters of PB_CALL_STATS, in order; new ones are added at the end */
-#define PB_STAT_EXITS       0u  /* exits of this vCPU, all reasons */
-#define PB_STAT_SENT        1u  /* messages sent */
-#define PB_STAT_RECEIVED    2u  /* messages delivered */
-#define PB_STAT_REFUSED     3u  /* sends refused */
-#define PB_STAT_PAGES_OUT   4u  /* pages that left */
-#define PB_STAT_PAGES_IN    5u  /* pages that arrived */
-#define PB_STAT_POSTED      6u  /* patches posted */
-#define PB_STAT_ABSORBED    7u  /* patches absorbed by one still in the channel */
-#define PB_STAT_OVERFLOWS   8u  /* patches that found the channel full */
-#define PB_STAT_DRAINED     9u  /* patches drained */
-#define PB_STAT_APPLIED     10u /* of those: applied as they were */
-#define PB_STAT_INVALIDATED 11u /* of those: entry dropped */
-#define PB_STAT_REDERIVED   12u /* of those: derived anew */
-#define PB_STAT_RESYNCS     13u
-#define PB_STAT_FILLS       14u
-#define PB_STAT_PREFILLS    15u
-#define PB_STAT_KICKS       16u
-#define PB_STAT_SHADOWS     17u /* shadow pages in use */
-#define PB_STAT_RECLAIMED   18u /* shadow pages reclaimed */
-#define PB_STAT_COUNT       19u
+/*
+ * What PB_CALL_STATS writes ("patchbay-stat layout", version 1): the counters of one vCPU since its VM was made.
+ *
+ *   offset     0  header     what is where: later versions may add counters, so use its offsets and numbers
+ *             64  counter[]  PB_STAT_*: the table in ipc/README.md has the unit of each and when it counts
+ *           1024  exits[]    exits by basic exit reason (Intel SDM Vol. 3D appendix C)
+ *           2048  end
+ *
+ * A counter is never read half-written, but they are not all of one moment if that vCPU is running. With one
+ * call by the vCPU itself they are: nothing of its own happens meanwhile, and the call is counted already.
+ */
+#define PB_STATS_MAGIC    0x54534250u /* "PBST" */
+#define PB_STATS_VERSION  1u
+#define PB_STATS_SELF     0xFFFFFFFFu
+#define PB_STATS_HEADER   64u
+#define PB_STATS_COUNTERS 120u /* room in counter[] */
+#define PB_STATS_REASONS  128u /* room in exits[] */
+
+struct pb_stats {
+    pb_u32 magic;       /* PB_STATS_MAGIC */
+    pb_u16 version;     /* PB_STATS_VERSION: another one is another layout */
+    pb_u16 counters_at; /* offset of counter[] */
+    pb_u16 exits_at;    /* offset of exits[] */
+    pb_u16 counters;    /* counters there are; the rest of counter[] is zero */
+    pb_u16 reasons;     /* exit reasons there are; the rest of exits[] is zero */
+    pb_u16 bytes;       /* that were written; what lies behind is as it was */
+    pb_u32 vm;          /* its id */
+    pb_u32 vcpu;        /* whose counters these are */
+    pb_u32 vcpus;       /* vCPUs of the VM */
+    pb_u32 zero;
+    pb_u64 tsc;    /* the calling vCPU's time stamp counter when they were read */
+    pb_u64 tsc_hz; /* its speed */
+    pb_u64 reserved[2];
+    pb_u64 counter[PB_STATS_COUNTERS];
+    pb_u64 exits[PB_STATS_REASONS];
+};
+
+/* counters: an index never changes its meaning, new ones are added at the end */
+#define PB_STAT_EXITS         0u
+#define PB_STAT_SENT          1u
+#define PB_STAT_RECEIVED      2u
+#define PB_STAT_REFUSED       3u
+#define PB_STAT_PAGES_OUT     4u
+#define PB_STAT_PAGES_IN      5u
+#define PB_STAT_POSTED        6u
+#define PB_STAT_ABSORBED      7u
+#define PB_STAT_OVERFLOWS     8u
+#define PB_STAT_DRAINED       9u
+#define PB_STAT_APPLIED       10u
+#define PB_STAT_INVALIDATED   11u
+#define PB_STAT_REDERIVED     12u
+#define PB_STAT_RESYNCS       13u
+#define PB_STAT_FILLS         14u
+#define PB_STAT_PREFILLS      15u
+#define PB_STAT_KICKS         16u
+#define PB_STAT_SHADOWS       17u
+#define PB_STAT_RECLAIMED     18u
+#define PB_STAT_NEIGHBOURS    19u
+#define PB_STAT_UNUSED        20u
+#define PB_STAT_GUEST_FAULTS  21u
+#define PB_STAT_TRACED        22u
+#define PB_STAT_DEVICE        23u
+#define PB_STAT_EMULATED      24u
+#define PB_STAT_FLUSHES       25u
+#define PB_STAT_TRACES        26u
+#define PB_STAT_UNTRACED      27u
+#define PB_STAT_RETRACED      28u
+#define PB_STAT_LOOSE         29u
+#define PB_STAT_LOOSE_READS   30u
+#define PB_STAT_LOOSE_CHANGED 31u
+#define PB_STAT_MADE          32u
+#define PB_STAT_ASKED         33u
+#define PB_STAT_SERVED        34u
+#define PB_STAT_NMIS          35u
+#define PB_STAT_INTERRUPTS    36u
+#define PB_STAT_AUDITS        37u
+#define PB_STAT_FRAMES        38u
+#define PB_STAT_CHANNELS      39u
+#define PB_STAT_COUNT         40u
 
 /* compile-time layout checks that C89 understands */
 typedef char pb_check_message[sizeof(struct pb_message) == 64 ? 1 : -1];
 typedef char pb_check_name[sizeof(struct pb_name) == 32 ? 1 : -1];
 typedef char pb_check_info[sizeof(struct pb_info) == 128 ? 1 : -1];
+typedef char pb_check_stats[sizeof(struct pb_stats) == 2048 ? 1 : -1];
 typedef char pb_check_inbox[sizeof(struct pb_inbox) == 4096 ? 1 : -1];
 
 #endif

@@ -95,9 +95,8 @@ static void help(void)
 {
     char key = (char)('a' + escape - 1);
 
-    log_line("ctrl-%c, then a digit: the keyboard goes to that VM; n: to the next one; s: statistics; p: the "
-             "VM's power "
-             "button; ctrl-%c: itself",
+    log_line("ctrl-%c, then a digit: the keyboard goes to that VM; n: to the next one; s: its statistics; "
+             "S: everybody's; p: its power button; ctrl-%c: itself",
              key, key);
     for (u32 i = 0; i < vm_count; i++)
         if (vms[i])
@@ -142,7 +141,9 @@ static void command(u8 byte)
         choose((u32)(byte - '1'));
     else if (byte == 'n')
         choose_next();
-    else if (byte == 's')
+    else if (byte == 's' && vms[selected])
+        stats_print(vms[selected]);
+    else if (byte == 'S')
         stats_print_all();
     else if (byte == 'p' && vms[selected])
         vplat_press_power_button(&vms[selected]->platform, tsc_read());

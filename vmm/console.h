@@ -3,8 +3,9 @@
  * rules).
  *
  *   ctrl-a 1..9   the keyboard goes to that VM          ctrl-a n   to the next VM
- *   ctrl-a s      statistics                            ctrl-a p   presses the VM's power button
- *   ctrl-a ctrl-a a ctrl-a for the guest                ctrl-a h   help
+ *   ctrl-a s      statistics of that VM                 ctrl-a S   of all VMs
+ *   ctrl-a p      presses that VM's power button        ctrl-a h   help
+ *   ctrl-a ctrl-a a ctrl-a for the guest
  */
 #pragma once
 #include "vmm/vm.h"

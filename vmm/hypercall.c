@@ -91,19 +91,12 @@ static u32 call_console(struct vcpu *v, u64 *regs)
 
 static u32 call_stats(struct vcpu *v, u64 *regs)
 {
-    u64 value[PB_STAT_COUNT], gpa = regs[VMX_RBX], n = MIN(regs[VMX_RCX], (u64)PB_STAT_COUNT);
+    struct flush flush;
+    u32 status =
+        stats_call(v, regs[VMX_RBX], regs[VMX_RCX], regs[VMX_RDX], tsc_read(), &regs[VMX_RBX], &flush);
 
-    if (gpa % sizeof(u64) || (gpa & PAGE_MASK) + n * sizeof(u64) > PAGE_SIZE)
-        return PB_STATUS_BAD_ADDRESS;
-    for (u32 i = 0; i < n; i++)
-        value[i] = stats_value(v, i);
-    shadow_write_begin(&v->shadow, GPA(gpa), (u32)(n * sizeof(u64)));
-    enum err e = guest_mem_write(&v->vm->p2m, GPA(gpa), value, n * sizeof(u64));
-    vcpu_flush(v, shadow_write_done(&v->shadow, GPA(gpa), (u32)(n * sizeof(u64))));
-    if (e != ERR_OK)
-        return PB_STATUS_BAD_ADDRESS;
-    regs[VMX_RBX] = n;
-    return PB_STATUS_OK;
+    vcpu_flush(v, flush);
+    return status;
 }
 
 static const hypercall_handler calls[PB_CALL_LAST - PB_CALL_FIRST + 1] = {

@@ -49,3 +49,10 @@ $(CHECK_TOOL): $(patsubst %.c,$(BUILD)/host/%.o,tests/tools/patchbay-check.c $(w
 	$(call say,HOSTLD,$@)
 	$(Q)$(CC) $(HOST_CFLAGS) -o $@ $^ $(shell $(CC) -print-file-name=libinih.a)
 $(BUILD)/unit/test_patchbay_check: $(CHECK_TOOL)
+
+# The host tool that shows a dump of PB_CALL_STATS.
+STAT_TOOL := $(BUILD)/patchbay-stat
+$(STAT_TOOL): $(patsubst %.c,$(BUILD)/host/%.o,tests/tools/patchbay-stat.c vmx/exit.c)
+	$(call say,HOSTLD,$@)
+	$(Q)$(CC) $(HOST_CFLAGS) -o $@ $^
+$(BUILD)/unit/test_patchbay_stat: $(STAT_TOOL)
