@@ -69,9 +69,9 @@ static inline struct cpuid_regs cpuid_read(u32 leaf, u32 subleaf)
 /* Not ordered against surrounding instructions. */
 static inline u64 tsc_read(void)
 {
-    u32 lo, hi;
+    u64 lo, hi; /* the upper halves are zeroed */
     __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-    return (u64)hi << 32 | lo;
+    return hi << 32 | lo;
 }
 
 /* ---- control and debug registers ---- */

@@ -64,5 +64,7 @@ static inline hpa_t ptr_to_hpa(const void *p)
 #define packed_layout     __attribute__((packed))
 #define aligned_to(n)     __attribute__((aligned(n)))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
+/* Not on any hot path: compiled for size, and apart from its callers. */
+#define rarely_run        __attribute__((cold, noinline))
 #define likely(x)         __builtin_expect(!!(x), 1)
 #define unlikely(x)       __builtin_expect(!!(x), 0)

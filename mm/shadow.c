@@ -189,26 +189,34 @@ static u32 pae_root_choose(struct shadow *sh)
     return slot;
 }
 
-static void choose_root(struct shadow *sh)
+/* shadow_pool_ensure() was called: there are frames. */
+static rarely_run u32 root_make(struct shadow *sh, u64 key)
 {
-    u64 key;
-    u32 no;
+    counter_one(&sh->stats.root_builds);
+    return shadow_page_make(sh, key);
+}
 
-    sh->pae_root = sh->mode != GWALK_LONG;
-    if (sh->pae_root) {
-        sh->root_page = pae_root_choose(sh);
-        sh->root = ptr_to_hpa(&sh->low_frame[sh->root_page * 4]);
-        return;
-    }
-    key = key_make((sh->paging.cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT, sh->role, 4, 0);
-    no = shadow_page_find(sh, key);
-    if (!no) {
-        counter_one(&sh->stats.root_builds);
-        no = shadow_page_make(sh, key); /* shadow_pool_ensure() was called: there are frames */
-    }
+static inline void choose_long_root(struct shadow *sh)
+{
+    u64 key = key_make((sh->paging.cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT, sh->role, 4, 0);
+    u32 no = shadow_page_find(sh, key);
+
+    if (unlikely(!no))
+        no = root_make(sh, key);
     sh->page[no - 1].flags |= PAGE_REFERENCED;
     sh->root_page = no - 1;
     sh->root = HPA(page_hpa(sh, no - 1));
+}
+
+static void choose_root(struct shadow *sh)
+{
+    sh->pae_root = sh->mode != GWALK_LONG;
+    if (!sh->pae_root) {
+        choose_long_root(sh);
+        return;
+    }
+    sh->root_page = pae_root_choose(sh);
+    sh->root = ptr_to_hpa(&sh->low_frame[sh->root_page * 4]);
 }
 
 /* Changes of these flush everything, global translations too (SDM Vol 3A 4.10.4.1). */
@@ -218,15 +226,31 @@ static bool controls_changed(const struct paging_state *a, const struct paging_s
            ((a->cr4 ^ b->cr4) & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE));
 }
 
+/* The tables as fresh as an event wants them; width: what to flush in any case but that of the same root again. */
+static inline struct flush finish_event(struct shadow *sh, u64 old_root, enum flush_width width)
+{
+    struct flush f = {width, {0}};
+
+    if (unlikely(sh->loose_count))
+        shadow_sync_all(sh);
+    shadow_settle(sh);
+    if (width == FLUSH_NONGLOBAL && sh->root.v == old_root && !sh->tlb_stale)
+        f.width = FLUSH_NONE;
+    if (unlikely(sh->owed.width != FLUSH_NONE))
+        f = flush_merge(f, shadow_take_owed(sh));
+    sh->tlb_stale = sh->nonleaf_stale = false;
+    return f;
+}
+
 struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
 {
     u64 old_root = sh->root.v;
-    struct flush f = {FLUSH_NONGLOBAL, {0}};
+    enum flush_width width = FLUSH_NONGLOBAL;
 
     counter_one(&sh->stats.events);
     shadow_drain(sh);
     if (unlikely(controls_changed(&sh->paging, ps))) {
-        f = FLUSH_ALL;
+        width = FLUSH_CONTEXT;
         sh->role = role_of(ps);
         sh->mode = (u8)gwalk_mode_of(ps);
         sh->wp0_forced_gfn = ~0ull;
@@ -235,15 +259,19 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
     sh->paging.maxphyaddr = sh->maxphyaddr;
     shadow_pool_ensure(sh);
     choose_root(sh);
-    if (unlikely(sh->loose_count))
-        shadow_sync_all(sh);
-    shadow_settle(sh);
-    if (f.width == FLUSH_NONGLOBAL && sh->root.v == old_root && !sh->tlb_stale)
-        f.width = FLUSH_NONE;
-    f = flush_merge(f, sh->owed);
-    sh->owed = FLUSH_NOTHING;
-    sh->tlb_stale = sh->nonleaf_stale = false;
-    return f;
+    return finish_event(sh, old_root, width);
+}
+
+struct flush shadow_set_cr3(struct shadow *sh, u64 cr3)
+{
+    u64 old_root = sh->root.v;
+
+    counter_one(&sh->stats.events);
+    shadow_drain(sh);
+    shadow_pool_ensure(sh);
+    sh->paging.cr3 = cr3;
+    choose_long_root(sh);
+    return finish_event(sh, old_root, FLUSH_NONGLOBAL);
 }
 
 struct flush shadow_invlpg(struct shadow *sh, gva_t gva)

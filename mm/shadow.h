@@ -180,6 +180,8 @@ enum err must_check shadow_init(struct shadow *sh, const struct shadow_config *c
  * of all kinds and for task switches, with unchanged registers.
  */
 struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps);
+/* The same for MOV CR3 in IA-32e mode (shadow.mode is GWALK_LONG), which changes nothing else. */
+struct flush shadow_set_cr3(struct shadow *sh, u64 cr3);
 
 /* CR4 bits SMEP and SMAP that hardware must have set: the guest's own while it pages, none while it does not.
  */

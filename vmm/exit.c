@@ -57,7 +57,7 @@ static exit_handler *const handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_TPAUSE] = exit_undefined,
 };
 
-static enum exit_result refused(struct vcpu *v, u32 reason)
+static rarely_run enum exit_result refused(struct vcpu *v, u32 reason)
 {
     if (reason & VMX_REASON_ENTRY_FAILED)
         vm_fail(v, "VM entry refused: %s", vmx_exit_name(reason & VMX_REASON_BASIC_MASK));

@@ -15,7 +15,7 @@ static enum exit_result cpuid_answer(struct vcpu *v, const struct cpuid_regs *r)
 }
 
 /* A leaf whose answer depends on the vCPU's state or on the subleaf. */
-static __attribute__((noinline, cold)) enum exit_result cpuid_dynamic(struct vcpu *v)
+static rarely_run enum exit_result cpuid_dynamic(struct vcpu *v)
 {
     const struct vcpuid_state state = {
         .cr4 = v->shadow.paging.cr4,

@@ -7,12 +7,6 @@
 #include "vmm/guest_regs.h"
 #include "vmm/real.h"
 
-static enum exit_result done(struct vcpu *v)
-{
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
-}
-
 /* Gives the shadow its new paging registers, and the CPU the new root. */
 static void switch_paging(struct vcpu *v, const struct paging_state *next)
 {
@@ -22,20 +16,33 @@ static void switch_paging(struct vcpu *v, const struct paging_state *next)
     vcpu_flush(v, flush);
 }
 
-static enum exit_result write_cr3(struct vcpu *v, u64 value)
+/* Outside IA-32e mode. */
+static rarely_run enum exit_result write_legacy_cr3(struct vcpu *v, u32 value)
 {
-    if (unlikely(value >> 32) && vmx_guest_code_bits(&v->vmx) != 64)
-        value = (u32)value;
     struct paging_state next = v->shadow.paging;
-    enum gwalk_mode mode = gwalk_mode_of(&next);
 
-    if (mode == GWALK_LONG && (value >> next.maxphyaddr))
-        return exit_inject_gp(v);
-    next.cr3 = mode == GWALK_LONG ? value : (u32)value;
-    if (mode == GWALK_PAE && !gwalk_load_pdptes(&v->vm->p2m, &next))
+    next.cr3 = value;
+    if (v->shadow.mode == GWALK_PAE && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
     switch_paging(v, &next);
-    return done(v);
+    return exit_done(v);
+}
+
+static enum exit_result write_cr3(struct vcpu *v, u64 value)
+{
+    u64 old_root = v->shadow.root.v;
+
+    if (unlikely(value >> 32) && vmx_guest_code_bits(&v->vmx) != 64)
+        value = (u32)value;
+    if (unlikely(v->shadow.mode != GWALK_LONG))
+        return write_legacy_cr3(v, (u32)value);
+    if (unlikely(value >> v->shadow.maxphyaddr))
+        return exit_inject_gp(v);
+    struct flush flush = shadow_set_cr3(&v->shadow, value);
+    if (v->shadow.root.v != old_root)
+        vmx_guest_set_cr3(v->shadow.root.v);
+    vcpu_flush(v, flush);
+    return exit_done(v);
 }
 
 /* LMA follows LME and PG (SDM Vol 3A 9.8.5). False: #GP. */
@@ -83,7 +90,7 @@ static enum exit_result write_cr0(struct vcpu *v, u64 value)
     }
     if ((value ^ old) & (CR0_PG | CR0_PE))
         guest_regs_follow_paging(v);
-    return done(v);
+    return exit_done(v);
 }
 
 static enum exit_result write_cr4(struct vcpu *v, u64 value)
@@ -102,7 +109,7 @@ static enum exit_result write_cr4(struct vcpu *v, u64 value)
     else
         v->shadow.paging.cr4 = value;
     guest_regs_follow_paging(v);
-    return done(v);
+    return exit_done(v);
 }
 
 static enum exit_result write_cr8(struct vcpu *v, u64 value)
@@ -111,7 +118,7 @@ static enum exit_result write_cr8(struct vcpu *v, u64 value)
         return exit_inject_gp(v);
     vlapic_cr8_set(vcpu_lapic(v), value);
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
-    return done(v);
+    return exit_done(v);
 }
 
 static enum exit_result mov_to(struct vcpu *v, unsigned cr, u64 value)
@@ -120,7 +127,7 @@ static enum exit_result mov_to(struct vcpu *v, unsigned cr, u64 value)
         value = (u32)value;
     switch (cr) {
     case 0: return write_cr0(v, value);
-    case 2: vmx_guest_set_cr2(value); return done(v);
+    case 2: vmx_guest_set_cr2(value); return exit_done(v);
     case 3: return write_cr3(v, value);
     case 4: return write_cr4(v, value);
     case 8: return write_cr8(v, value);
@@ -141,19 +148,13 @@ static enum exit_result mov_from(struct vcpu *v, unsigned cr, unsigned gpr)
     default: return exit_inject_ud(v);
     }
     vmx_gpr_write(&v->vmx, gpr, value);
-    return done(v);
+    return exit_done(v);
 }
 
-enum exit_result exit_cr(struct vcpu *v)
+static rarely_run enum exit_result other_access(struct vcpu *v, u64 q)
 {
-    u64 q = vmx_exit_qualification(&v->vmx);
-
     switch (vmx_cr_type(q)) {
-    case VMX_CR_MOV_TO:
-        /* the one that has to be fast, without the register number's detour */
-        if (likely(vmx_cr_number(q) == 3))
-            return write_cr3(v, vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
-        return mov_to(v, vmx_cr_number(q), vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
+    case VMX_CR_MOV_TO: return mov_to(v, vmx_cr_number(q), vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
     case VMX_CR_MOV_FROM: return mov_from(v, vmx_cr_number(q), vmx_cr_gpr(q));
     case VMX_CR_CLTS: return write_cr0(v, vmx_guest_cr0() & ~CR0_TS);
     case VMX_CR_LMSW: {
@@ -165,8 +166,18 @@ enum exit_result exit_cr(struct vcpu *v)
     return exit_inject_ud(v);
 }
 
+enum exit_result exit_cr(struct vcpu *v)
+{
+    u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION);
+
+    /* the one that has to be fast */
+    if (likely(vmx_cr_number(q) == 3 && vmx_cr_type(q) == VMX_CR_MOV_TO))
+        return write_cr3(v, vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
+    return other_access(v, q);
+}
+
 enum exit_result exit_invlpg(struct vcpu *v)
 {
-    vcpu_flush(v, shadow_invlpg(&v->shadow, GVA(vmx_exit_qualification(&v->vmx))));
-    return done(v);
+    vcpu_flush(v, shadow_invlpg(&v->shadow, GVA(vmcs_read(VMCS_EXIT_QUALIFICATION))));
+    return exit_done(v);
 }

@@ -29,7 +29,7 @@
 
 #define SLICE_US        5000u /* of a CPU that several vCPUs want */
 #define SLICE_WAKE_US   500u /* what the current one has had, at least, when one that woke up takes its place */
-#define TIMER_ENTRIES   32u
+#define TIMER_ENTRIES   32
 #define AUDIT_PERIOD    256u  /* exits */
 #define CONSOLE_POLL_US 5000u /* how often the boot CPU looks at the keyboard */
 #define CONSOLE_PUMP_US 1000u /* while output waits: a FIFO of 16 bytes takes 1.4 ms at 115200 baud */
@@ -205,14 +205,12 @@ static void set_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
  */
 static void arm_timer(struct vmm_cpu *me, struct vcpu *v, u64 now)
 {
-    if (likely(v->deadline == v->timer_deadline && v->timer_entries)) {
-        v->timer_entries--;
+    if (likely(v->deadline == v->timer_deadline && --v->timer_entries >= 0))
         return;
-    }
     set_timer(me, v, now);
     v->timer_deadline = v->deadline;
     v->timer_entries =
-        vmx_control_is_on(&v->vmx.controls, VMX_EXIT_SAVE_PREEMPTION_TIMER) ? TIMER_ENTRIES : UINT32_MAX;
+        vmx_control_is_on(&v->vmx.controls, VMX_EXIT_SAVE_PREEMPTION_TIMER) ? TIMER_ENTRIES : INT32_MAX;
 }
 
 static u64 next_deadline(const struct vmm_cpu *me, const struct vcpu *v)
@@ -286,13 +284,12 @@ static void audit(struct vcpu *v)
 static u64 after_exit(struct vmx_vcpu *vmx)
 {
     struct vcpu *v = (struct vcpu *)vmx;
+    enum exit_result result = exit_dispatch(v);
 
-    v->result = exit_dispatch(v);
-    if (likely(v->result == EXIT_RESUME && !atomic_load_explicit(&v->requests, memory_order_relaxed) &&
-               tsc_read() < v->deadline && v->timer_entries)) {
-        v->timer_entries--;
+    if (likely(result == EXIT_RESUME && !atomic_load_explicit(&v->requests, memory_order_relaxed) &&
+               tsc_read() < v->deadline && --v->timer_entries >= 0))
         return v->seen_nmis;
-    }
+    v->result = result;
     return VMX_LEAVE;
 }
 

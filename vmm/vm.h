@@ -89,7 +89,7 @@ struct vcpu {
     u32 index;
     u16 vpid;
     u64 timer_deadline; /* what the preemption timer was set for ... */
-    u32 timer_entries;  /* ... and for how many entries it is good; 0: set it */
+    int timer_entries;  /* ... and for how many entries more it is good; below: set it */
     u32 result;         /* enum exit_result of the last exit */
     u64 seen_nmis;      /* its CPU's nmi_count before the last look for work */
     u64 deadline;       /* TSC at which the platform or the local APIC wants attention; ~0: never */

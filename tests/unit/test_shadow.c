@@ -250,10 +250,11 @@ static void warm_roots_are_switched_without_faults(void **state)
     other.cr3 = 110 << 12;
     touch(sh, VA, 0);
     assert_int_equal(shadow_set_paging(sh, &ps).width, FLUSH_NONE); /* same root, nothing narrowed since */
-    assert_int_equal(shadow_set_paging(sh, &other).width, FLUSH_NONGLOBAL);
+    assert_int_equal(shadow_set_cr3(sh, other.cr3).width, FLUSH_NONGLOBAL);
     assert_int_equal(leaf(sh, VA), 0);
     builds = sh->stats.root_builds;
     assert_int_equal(shadow_set_paging(sh, &ps).width, FLUSH_NONGLOBAL);
+    assert_int_equal(shadow_set_cr3(sh, ps.cr3).width, FLUSH_NONE);
     assert_int_equal(gfn_of(leaf(sh, VA)), 1024);
     assert_int_equal(sh->stats.root_builds, builds);
     clean(sh);

@@ -354,7 +354,10 @@ static void set_paging(struct vcpu *c, struct paging_state ps, bool controls)
         ps.efer |= EFER_LMA;
     if (gwalk_mode_of(&ps) == GWALK_PAE && !gwalk_load_pdptes(&p2m, &ps))
         return;
-    flush(c, shadow_set_paging(&c->sh, &ps), controls ? AT_CONTROLS : AT_CR3);
+    if (!controls && c->sh.mode == GWALK_LONG)
+        flush(c, shadow_set_cr3(&c->sh, ps.cr3), AT_CR3);
+    else
+        flush(c, shadow_set_paging(&c->sh, &ps), controls ? AT_CONTROLS : AT_CR3);
     v->ps = ps;
     v->t_cr3 = v->t_upper = ++oracle.now;
     if (controls) {

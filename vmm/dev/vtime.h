@@ -7,9 +7,6 @@
 #pragma once
 #include "arch/types.h"
 
-/* Not on any hot path: compiled for size. */
-#define rarely_run __attribute__((cold))
-
 #define VTIME_NEVER   (~0ull)
 #define VTIME_HZ_MIN  1000000ull    /* slowest TSC we accept (an emulator's) */
 #define VTIME_HZ_MAX  0xFFFFFFFFull /* fastest, 4.3 GHz; a faster one is told to the devices as this */
