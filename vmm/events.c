@@ -68,6 +68,47 @@ static bool may_interrupt(struct vcpu *v)
            (v->interruptible && vplat_irq_pending(p, v->index));
 }
 
+#define STARTUP_EVENTS (VLAPIC_EVENT_INIT | VLAPIC_EVENT_SIPI)
+
+/* INIT (SDM Vol 3A 8.4, table 9-1): whatever v was doing, it waits for a SIPI with its registers reset. */
+static void reset(struct vcpu *v)
+{
+    vplat_vcpu_init(&v->vm->platform, v->index);
+    (void)vlapic_events_take(vcpu_lapic(v), VLAPIC_EVENT_NMIS);
+    vmx_event_disarm(&v->vmx);
+    vmx_interrupt_window_set(&v->vmx, false);
+    vmx_nmi_window_set(&v->vmx, false);
+    real_reset(v);
+    vcpu_sleep(v, VCPU_OFF);
+}
+
+/*
+ * INIT and SIPI. Of both at once INIT was first: a SIPI to a vCPU that does not wait for one has no effect (8.4.4.1). The
+ * boot processor would start at the reset vector: the VM is over. False: v is not to be entered.
+ */
+static rarely_run bool startup(struct vcpu *v)
+{
+    u32 events = vlapic_events_take(vcpu_lapic(v), STARTUP_EVENTS);
+
+    if (events & VLAPIC_EVENT_INIT) {
+        if (v->index == 0) {
+            vm_end(v->vm, 0, "reset: INIT sent to its boot processor");
+            sched_stop(v);
+            return false;
+        }
+        reset(v);
+    }
+    if (v->state != VCPU_OFF)
+        return true;
+    if (!(events & VLAPIC_EVENT_SIPI))
+        return false;
+    (void)vlapic_events_take(vcpu_lapic(v), VLAPIC_EVENT_NMIS);
+    real_start(v, vlapic_sipi_vector(vcpu_lapic(v)));
+    v->state = VCPU_READY;
+    atomic_store_explicit(&v->asleep, false, memory_order_relaxed);
+    return true;
+}
+
 bool events_serve(struct vcpu *v)
 {
     (void)serve_anywhere(v); /* the rest is done below, always */
@@ -75,6 +116,8 @@ bool events_serve(struct vcpu *v)
         sched_stop(v);
         return false;
     }
+    if (unlikely(v->state == VCPU_OFF || (vlapic_events(vcpu_lapic(v)) & STARTUP_EVENTS)) && !startup(v))
+        return false;
     if (unlikely(v->messages.waits) && !messages_finish_wait(v, may_interrupt(v))) {
         vcpu_sleep(v, VCPU_WAITING);
         return false;
@@ -89,7 +132,10 @@ bool events_wake(struct vcpu *v, u64 now)
     u32 rest = serve_anywhere(v);
     if (rest)
         atomic_fetch_or_explicit(&v->requests, rest, memory_order_relaxed);
-    bool wake = v->state != VCPU_OFF && may_interrupt(v);
+    u32 startup_events = vlapic_events(vcpu_lapic(v)) & STARTUP_EVENTS;
+    if (v->state == VCPU_OFF)
+        return startup_events; /* it stays OFF until it is current: they need its registers */
+    bool wake = startup_events || may_interrupt(v);
     if (v->state == VCPU_WAITING)
         wake |= messages_ready(v) || now >= v->wait_until;
     if (wake) {

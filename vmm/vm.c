@@ -7,6 +7,7 @@
 #include "arch/tsc.h"
 #include "vmm/console.h"
 #include "vmm/guest_regs.h"
+#include "vmm/real.h"
 #include "vmm/sched.h"
 #include "vmm/stats.h"
 
@@ -110,7 +111,10 @@ bool vcpu_set_up(struct vcpu *v)
     if (v->vmx.vpid)
         vmx_tlb_flush_context(&v->on->vmx.tlb, v->vmx.vpid);
     v->set_up = true;
-    first_registers(v, &entry);
+    if (v->state == VCPU_OFF)
+        real_reset(v);
+    else
+        first_registers(v, &entry);
     if (v->index == 0)
         log_line("vm %s: entered at tsc %lu", v->vm->name, tsc_read());
     return true;
