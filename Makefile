@@ -185,7 +185,7 @@ tsan: $(TSAN_BINS)
 	$(Q)tests/tools/suite tsan
 lint: $(GENERATED) $(EFI)
 	$(Q)tests/tools/suite lint
-e2e: $(GUEST_IMAGES) linux
+e2e: $(GUEST_IMAGES) $(STAT_TOOL) linux
 	$(Q)tests/tools/suite e2e
 test: $(TEST_PROGRAMS) $(GUEST_IMAGES) linux
 	$(Q)tests/tools/suite all

@@ -11,6 +11,7 @@
 
 #include "arch/format.h"
 #include "arch/log.h"
+#include "arch/spinlock.h"
 #include "arch/tsc.h"
 
 #define COLUMNS_MAX 6u
@@ -81,13 +82,18 @@ static void print_block(const struct vm *vm, u32 first, u32 count)
         print_row(vm, first, count, row);
 }
 
+/* One table at a time: two VMs may end at once. */
+static struct spinlock table_lock;
+
 void stats_print(const struct vm *vm)
 {
+    spinlock_acquire(&table_lock);
     log_line("vm %s: %u vCPU%s, %lu ms, patch channels %llu KiB", vm->name, vm->vcpus,
              vm->vcpus == 1 ? "" : "s", tsc_ticks_to_ns(tsc_read() - vm->started_tsc, tsc_hz()) / 1000000,
              counter_get(&vm->channel_bytes) / KIB);
     for (u32 first = 0; first < vm->vcpus; first += COLUMNS_MAX)
         print_block(vm, first, MIN(vm->vcpus - first, COLUMNS_MAX));
+    spinlock_release(&table_lock);
 }
 
 void stats_print_all(void)

@@ -281,6 +281,33 @@ GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=2), timeout=300),
                Boot('guests-penryn', guest_files, Spec(cpus=2, model=PENRYN), timeout=300),
                Boot('guests-lynnfield', guest_files, Spec(cpus=2, model=LYNNFIELD), timeout=300)]
 
+# ---------------------------------------------------------------- guests that read their counters
+
+STATS_INI = """[machine]
+exit = on
+log = debug
+
+[vm stats]
+kernel = EFI/patchbay/stats64.bin
+format = flat
+memory = 16M
+vcpus = 2
+
+[vm single]
+kernel = EFI/patchbay/stats64.bin
+format = flat
+memory = 16M
+"""
+
+
+def stats_files(esp):
+    put(esp, 'stats64.bin', BUILD / 'tests/guests/stats64.bin')
+    write_ini(esp, STATS_INI)
+
+
+STATS_BOOTS = [Boot('stats-haswell', stats_files, Spec(cpus=2)),
+               Boot('stats-penryn', stats_files, Spec(cpus=2, model=PENRYN))]
+
 # ---------------------------------------------------------------- Linux beside the demonstration
 
 CMDLINE = 'console=ttyS0 quiet nokaslr mitigations=off tsc=reliable clearcpuid=rdrand'

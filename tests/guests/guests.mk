@@ -56,3 +56,11 @@ $(STAT_TOOL): $(patsubst %.c,$(BUILD)/host/%.o,tests/tools/patchbay-stat.c vmx/e
 	$(call say,HOSTLD,$@)
 	$(Q)$(CC) $(HOST_CFLAGS) -o $@ $^
 $(BUILD)/unit/test_patchbay_stat: $(STAT_TOOL)
+
+# stats64.bin, flat 64-bit: its counters against what it did.
+TEST_GUESTS += $(TEST_GUEST_DIR)/stats64.bin
+$(TEST_GUEST_DIR)/stats64.bin: $(BUILD)/guest/tests/guests/stats64.o $(GUEST_LIB_OBJS) vmm/demo/guest.ld
+	$(call say,GUESTLD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
+	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@

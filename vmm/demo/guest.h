@@ -3,7 +3,8 @@
  * 16550, traps, page tables of their own, and calls to the hypervisor (ipc/abi.h).
  *
  * A guest is entered as tests/bench/README.md says for flat images, sets everything up in guest_start.S and
- * guest_trap.c, and runs guest_main() on one vCPU with interrupts off.
+ * guest_trap.c, and runs guest_main() on vCPU 0 with interrupts off. Other vCPUs halt, or jump to guest_other_start
+ * (assembly; no stack, edi = number) where the guest has that.
  */
 #pragma once
 #include "arch/format.h"

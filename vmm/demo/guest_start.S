@@ -4,6 +4,8 @@
 _start:
         cli
         cld
+        test    %edi, %edi              /* not the first vCPU: to who has something for it */
+        jnz     other
         mov     %rdx, %r12
         mov     %rcx, %r13
         mov     $__bss_start, %rdi
@@ -19,6 +21,15 @@ _start:
         call    guest_main
         mov     %eax, %edi
         call    guest_exit
+
+        .weak   guest_other_start
+other:
+        mov     guest_other_start@GOTPCREL(%rip), %rax
+        test    %rax, %rax
+        jz      1f
+        jmp     *%rax                   /* no stack; edi = vCPU */
+1:      hlt
+        jmp     1b
 
 /* One access each; guest_trap() sends a fault between *_at and *_done on to *_done with rax = 1. */
         .text
