@@ -64,8 +64,11 @@ static enum real_outcome mov_cr(struct real_insn *in)
 
 static enum real_outcome table_store(struct real_insn *in, const struct real_table *table)
 {
+    enum real_outcome o = real_check(in->cpu, in->seg, in->offset, sizeof(u16) + sizeof(u32));
+
+    if (o == REAL_DONE)
+        o = real_operand_write(in, 0, sizeof(u16), table->limit);
     /* SDM Vol 2: the whole base whatever the operand size */
-    enum real_outcome o = real_operand_write(in, 0, sizeof(u16), table->limit);
 
     return o == REAL_DONE ? real_operand_write(in, sizeof(u16), sizeof(u32), (u32)table->base) : o;
 }

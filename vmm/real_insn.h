@@ -11,7 +11,8 @@ static inline enum real_outcome real_fault(struct real_cpu *c, u8 vector)
 /* What a memory callback said. */
 enum real_outcome real_memory(struct real_cpu *c, enum emulate_status status);
 
-/* 1, 2 or 4 bytes in a segment; beyond its limit: #SS or #GP. */
+/* Bytes in a segment; beyond its limit: #SS or #GP. read, write: 1, 2 or 4. */
+enum real_outcome real_check(struct real_cpu *c, u32 seg, u32 offset, unsigned size);
 enum real_outcome real_read(struct real_cpu *c, u32 seg, u32 offset, unsigned size, u32 *value);
 enum real_outcome real_write(struct real_cpu *c, u32 seg, u32 offset, unsigned size, u32 value);
 

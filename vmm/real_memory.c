@@ -13,8 +13,7 @@ enum real_outcome real_memory(struct real_cpu *c, enum emulate_status status)
     }
 }
 
-/* Does the access fit? */
-static enum real_outcome check(struct real_cpu *c, u32 seg, u32 offset, unsigned size)
+enum real_outcome real_check(struct real_cpu *c, u32 seg, u32 offset, unsigned size)
 {
     if (real_in_limit(&c->seg[seg], offset, size))
         return REAL_DONE;
@@ -23,7 +22,7 @@ static enum real_outcome check(struct real_cpu *c, u32 seg, u32 offset, unsigned
 
 enum real_outcome real_read(struct real_cpu *c, u32 seg, u32 offset, unsigned size, u32 *value)
 {
-    enum real_outcome o = check(c, seg, offset, size);
+    enum real_outcome o = real_check(c, seg, offset, size);
 
     if (o != REAL_DONE)
         return o;
@@ -32,7 +31,7 @@ enum real_outcome real_read(struct real_cpu *c, u32 seg, u32 offset, unsigned si
 
 enum real_outcome real_write(struct real_cpu *c, u32 seg, u32 offset, unsigned size, u32 value)
 {
-    enum real_outcome o = check(c, seg, offset, size);
+    enum real_outcome o = real_check(c, seg, offset, size);
 
     if (o != REAL_DONE)
         return o;
@@ -58,7 +57,7 @@ enum real_outcome real_push(struct real_cpu *c, const u32 *value, u32 count, uns
     enum real_outcome o = REAL_DONE;
 
     for (u32 i = 1; i <= count && o == REAL_DONE; i++)
-        o = check(c, VMX_SEG_SS, (top - i * size) & mask, size);
+        o = real_check(c, VMX_SEG_SS, (top - i * size) & mask, size);
     for (u32 i = 0; i < count && o == REAL_DONE; i++)
         o = real_write(c, VMX_SEG_SS, (top - (i + 1) * size) & mask, size, value[i]);
     if (o == REAL_DONE)
