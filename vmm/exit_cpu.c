@@ -112,8 +112,12 @@ enum exit_result exit_external_interrupt(struct vcpu *v)
 /* The guest's own #DB, delivered as the CPU would have: DR6 says why, DR7.GD is off (SDM Vol 3B 17.2,
  * 3C 27.1). It exits only because a guest can arrange that delivering it raises it again, for ever and
  * uninterruptibly; #AC likewise. */
-static enum exit_result reflect_debug(struct vcpu *v)
+static enum exit_result reflect_debug(struct vcpu *v, u32 info)
 {
+    if ((info & VMX_EVENT_TYPE_MASK) >> VMX_EVENT_TYPE_SHIFT == VMX_EVENT_PRIVILEGED_EXCEPTION) {
+        vmx_inject_int1(&v->vmx); /* no cause in DR6, and its return address is behind the instruction */
+        return EXIT_RESUME;
+    }
     dr6_write((dr6_read() & ~(u64)DR6_BREAKPOINTS) | (vmx_exit_qualification(&v->vmx) & DR6_CAUSES));
     vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~(u64)DR7_GD);
     return exit_inject(v, VECTOR_DB, 0);
@@ -134,7 +138,7 @@ enum exit_result exit_exception(struct vcpu *v)
     if (unlikely(real_active(v)))
         return real_exception(v, info);
     switch (info & VMX_EVENT_VECTOR_MASK) {
-    case VECTOR_DB: return reflect_debug(v);
+    case VECTOR_DB: return reflect_debug(v, info);
     case VECTOR_AC: return exit_inject(v, VECTOR_AC, 0);
     case VECTOR_MC: panic("machine check on CPU %u", v->on->cpu->index); /* the machine's, not the guest's */
     }

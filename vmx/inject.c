@@ -79,6 +79,14 @@ bool vmx_inject_page_fault(struct vmx_vcpu *v, u32 error, gva_t address)
     return vmx_inject_exception(v, VECTOR_PF, error);
 }
 
+void vmx_inject_int1(struct vmx_vcpu *v)
+{
+    struct vmx_event e = vmx_event_make(VMX_EVENT_PRIVILEGED_EXCEPTION, VECTOR_DB);
+
+    e.length = vmx_exit_length(v);
+    arm(v, e);
+}
+
 void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector)
 {
     arm(v, vmx_event_make(VMX_EVENT_INTERRUPT, vector));

@@ -309,6 +309,8 @@ void vmx_guest_write(struct vmx_vcpu *v, const struct vmx_guest_init *init);
 bool must_check vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error);
 /* The same for #PF, with CR2. */
 bool must_check vmx_inject_page_fault(struct vmx_vcpu *v, u32 error, gva_t address);
+/* The INT1 that has just exited (an exception exit of type VMX_EVENT_PRIVILEGED_EXCEPTION). */
+void vmx_inject_int1(struct vmx_vcpu *v);
 /* External interrupt; only if vmx_can_inject_interrupt(). */
 void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector);
 /* NMI; only if vmx_can_inject_nmi(). */

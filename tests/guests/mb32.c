@@ -228,6 +228,24 @@ static void check_random(const struct mode *m)
     }
 }
 
+/* A task switch loads CR3: what was changed in memory counts after it, with no other flush (SDM Vol 3A 7.3, 4.10.4.1).
+ */
+static void check_tasks(const struct mode *m)
+{
+    u32 va = WINDOW + 5 * PAGE_SIZE;
+
+    for (u32 i = 0; i < 8; i++) {
+        u32 gpa = FRAME_BASE + random_below(FRAMES) * (u32)PAGE_SIZE;
+
+        set_entry(m, 5, gpa | PTE_P);
+        expect("read by another task", i & 1 ? read_by_task_call(va) : read_by_task_gate(va), frame_tag(gpa));
+        expect("read after it", try_read(va).value, frame_tag(gpa));
+    }
+    struct fault f = try_int1();
+    expect("INT1", f.taken, 1);
+    expect("its return address", f.address, f.value);
+}
+
 static void check_mode(const struct mode *m)
 {
     enter(m);
@@ -243,6 +261,7 @@ static void check_mode(const struct mode *m)
     if (m->large)
         check_large(m);
     check_random(m);
+    check_tasks(m);
 }
 
 static void enable_nx(void)
@@ -261,6 +280,7 @@ int guest_main(u32 magic, const u32 *info)
 {
     print_boot_information(magic, info);
     enable_nx();
+    tasks_init();
     tag_frames();
     for (u32 round = 0; round < ROUNDS; round++) {
         for (u32 i = 0; i < ARRAY_SIZE(modes); i++) {

@@ -27,6 +27,14 @@ struct fault try_read(u32 address);
 struct fault try_write(u32 address, u32 value);
 struct fault try_exec(u32 address);
 
+/* INT1: address is where it returned to, value the address behind it. */
+struct fault try_int1(void);
+
+/* Two tasks with the same page tables: this one, and one that reads a word and comes back. */
+void tasks_init(void);
+u32 read_by_task_call(u32 address); /* CALL of its TSS */
+u32 read_by_task_gate(u32 address); /* INT3 through a task gate */
+
 #define CR_ACCESS(n)                                               \
     static inline u32 get_cr##n(void)                              \
     {                                                              \

@@ -9,6 +9,16 @@
 #define EXIT_PORT      0xF4
 #define CODE_SELECTOR  0x08
 #define DATA_SELECTOR  0x10
+#define TASK_SELECTOR  0x18 /* of this task's TSS */
+#define READER         0x20 /* of the other's */
+#define TSS_WORDS      26
+#define TSS_FREE       0x0000890000000067 /* SDM Vol 3A figure 7-3, without its base */
+#define TSS_CR3        7                  /* words of a TSS: figure 7-2 */
+#define TSS_EIP        8
+#define TSS_EFLAGS     9
+#define TSS_ES         18
+#define TSS_CS         19
+#define GATE_TASK      0x8500u
 #define GATE_INTERRUPT 0x8E00u /* present, 32-bit interrupt gate: SDM Vol 3A 6.11 */
 #define STUB_SIZE      16
 
@@ -26,7 +36,11 @@ void write_raw(u32 address, u32 value);
 void exec_raw(u32 address);
 
 static struct gate idt[32];
-static u64 gdt[3] = {0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF};
+static u64 gdt[5] = {0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF};
+static u32 tss[2][TSS_WORDS];
+extern u32 task_address, task_value;
+extern const char task_reader[], int1_done[];
+void int1_raw(void);
 static struct fault last;
 static u32 exec_target;
 
@@ -118,6 +132,11 @@ void trap_init(void)
 void guest_trap(struct trap_frame *frame)
 {
     last = (struct fault){true, frame->vector, frame->error, get_cr2(), 0};
+    if (frame->vector == VECTOR_DB) {
+        last.address = frame->eip;
+        last.value = (u32)int1_done;
+        return;
+    }
     if (exec_target && frame->eip == exec_target) {
         frame->eip = (u32)access_done; /* a RET: the return address is still on the stack */
     } else if (frame->eip == (u32)read_at || frame->eip == (u32)write_at) {
@@ -151,4 +170,46 @@ struct fault try_exec(u32 address)
     exec_raw(address);
     exec_target = 0;
     return last;
+}
+
+struct fault try_int1(void)
+{
+    last.taken = false;
+    int1_raw();
+    return last;
+}
+
+void tasks_init(void)
+{
+    for (u32 i = 0; i < 2; i++) {
+        u64 base = (u32)tss[i];
+
+        gdt[TASK_SELECTOR / 8 + i] = TSS_FREE | (base & 0xFFFFFF) << 16 | (base >> 24) << 56;
+    }
+    for (u32 i = TSS_ES; i < TSS_ES + 6; i++)
+        tss[1][i] = i == TSS_CS ? CODE_SELECTOR : DATA_SELECTOR;
+    idt[VECTOR_BP] = (struct gate){0, READER, GATE_TASK, 0};
+    __asm__ volatile("ltr %w0" : : "r"(TASK_SELECTOR));
+}
+
+static void prepare_reader(u32 address)
+{
+    task_address = address;
+    tss[1][TSS_EIP] = (u32)task_reader;
+    tss[1][TSS_EFLAGS] = (u32)RFLAGS_FIXED1;
+    tss[0][TSS_CR3] = tss[1][TSS_CR3] = get_cr3(); /* not saved by a switch */
+}
+
+u32 read_by_task_call(u32 address)
+{
+    prepare_reader(address);
+    __asm__ volatile("lcall %0, $0" : : "i"(READER) : "memory");
+    return task_value;
+}
+
+u32 read_by_task_gate(u32 address)
+{
+    prepare_reader(address);
+    __asm__ volatile("int3" : : : "memory");
+    return task_value;
 }

@@ -34,6 +34,18 @@ exec_raw:                               /* (address): calls it */
         call    *%eax
         ret
 
+        .globl  int1_raw, int1_done, task_reader, task_address, task_value
+int1_raw:
+        .byte   0xf1
+int1_done:
+        ret
+task_reader:
+        mov     task_address, %eax
+        mov     (%eax), %eax
+        mov     %eax, task_value
+        iret
+        jmp     task_reader
+
         .macro STUB n, haserr
         .if \haserr == 0
         push    $0
@@ -66,6 +78,8 @@ common_trap:
         iret
 
         .bss
+task_address: .skip 4
+task_value: .skip 4
         .balign 4096
         .skip   16384
 stack_top:
