@@ -103,7 +103,7 @@ $(BUILD)/flags: FORCE
 	 echo '$(CC) $(HV_CFLAGS) $(EFI_CFLAGS) $(HOST_CFLAGS)' > $@
 FORCE:
 
-HOT := $(addprefix mm/,channel.c matrix.c gwalk.c guest_mem.c trace.c shadow.c shadow_derive.c shadow_fill.c \
+HOT := $(addprefix mm/,channel.c matrix.c gwalk.c guest_mem.c trace.c shadow.c shadow_derive.c shadow_fill.c shadow_leaf.c \
                        shadow_patch.c shadow_pool.c shadow_sync.c) \
        vmx/vcpu.c vmm/exit.c vmm/exit_cpu.c vmm/exit_cr.c vmm/exit_memory.c vmm/sched.c vmm/dev/vcpuid.c
 $(HOT:%.c=$(BUILD)/hv/%.o): HV_CFLAGS += -O2

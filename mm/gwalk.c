@@ -56,38 +56,11 @@ gpa_t gwalk_4m_base(u32 pde)
     return GPA((pde & ~((1ull << SHIFT_4M) - 1)) | (u64)(pde & PSE36_BITS) << PSE36_SHIFT);
 }
 
-/* The error code of a fault that is not a protection violation, or the common part of one. */
-static u32 access_bits(const struct paging_state *ps, u32 access)
-{
-    u32 error = access & (GWALK_WRITE | GWALK_USER);
-
-    if ((access & GWALK_FETCH) && ((ps->cr4 & CR4_SMEP) || ((ps->cr4 & CR4_PAE) && (ps->efer & EFER_NXE))))
-        error |= PF_I;
-    return error;
-}
-
 static bool fault(const struct paging_state *ps, u32 access, u32 why, struct gwalk *out)
 {
     out->fault = true;
-    out->error = access_bits(ps, access) | why;
+    out->error = gwalk_access_bits(ps, access) | why;
     return false;
-}
-
-/* SDM Vol 3A 4.6.1. */
-static bool permitted(const struct paging_state *ps, u32 access, u32 rights)
-{
-    if (access & GWALK_USER) {
-        if (!(rights & GWALK_RIGHT_U))
-            return false;
-        if (access & GWALK_FETCH)
-            return rights & GWALK_RIGHT_X;
-        return !(access & GWALK_WRITE) || (rights & GWALK_RIGHT_W);
-    }
-    if (access & GWALK_FETCH)
-        return (rights & GWALK_RIGHT_X) && !((rights & GWALK_RIGHT_U) && (ps->cr4 & CR4_SMEP));
-    if ((rights & GWALK_RIGHT_U) && (ps->cr4 & CR4_SMAP) && !(access & GWALK_AC))
-        return false;
-    return !(access & GWALK_WRITE) || (rights & GWALK_RIGHT_W) || !(ps->cr0 & CR0_WP);
 }
 
 /* Sets bits in one entry unless it has them. False: the entry is not what the walk read any more. */
@@ -249,7 +222,7 @@ bool gwalk(const struct p2m *p2m, const struct paging_state *ps, gva_t gva, u32 
     for (u32 tries = 0;; tries++) {
         if (!walk(p2m, ps, gva.v, access, out))
             return false;
-        if (unlikely(!permitted(ps, access, out->rights)))
+        if (unlikely(!gwalk_permitted(ps, access, out->rights)))
             return fault(ps, access, PF_P, out);
         if (!(access & GWALK_SET_AD) || set_accessed_dirty(p2m, out, access) || tries == GWALK_RETRIES)
             return true;

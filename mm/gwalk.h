@@ -7,6 +7,7 @@
  * A table that does not lie in RAM reads as "not present": the walk answers with an ordinary #PF(P=0).
  */
 #pragma once
+#include "arch/regs.h"
 #include "arch/types.h"
 #include "mm/p2m.h"
 
@@ -74,6 +75,33 @@ u32 gwalk_reserved_bits_4m(u8 maxphyaddr);
 
 /* The guest-physical base of a 4M page: bits 31:22 and, by PSE-36, bits 20:13 as address bits 39:32. */
 gpa_t gwalk_4m_base(u32 pde);
+
+/* The error code of a fault that is not a protection violation, or the common part of one. */
+static inline u32 gwalk_access_bits(const struct paging_state *ps, u32 access)
+{
+    u32 error = access & (GWALK_WRITE | GWALK_USER);
+
+    if ((access & GWALK_FETCH) && ((ps->cr4 & CR4_SMEP) || ((ps->cr4 & CR4_PAE) && (ps->efer & EFER_NXE))))
+        error |= PF_I;
+    return error;
+}
+
+/* Do these rights permit the access? SDM Vol 3A 4.6.1. */
+static inline bool gwalk_permitted(const struct paging_state *ps, u32 access, u32 rights)
+{
+    if (access & GWALK_USER) {
+        if (!(rights & GWALK_RIGHT_U))
+            return false;
+        if (access & GWALK_FETCH)
+            return rights & GWALK_RIGHT_X;
+        return !(access & GWALK_WRITE) || (rights & GWALK_RIGHT_W);
+    }
+    if (access & GWALK_FETCH)
+        return (rights & GWALK_RIGHT_X) && !((rights & GWALK_RIGHT_U) && (ps->cr4 & CR4_SMEP));
+    if ((rights & GWALK_RIGHT_U) && (ps->cr4 & CR4_SMAP) && !(access & GWALK_AC))
+        return false;
+    return !(access & GWALK_WRITE) || (rights & GWALK_RIGHT_W) || !(ps->cr0 & CR0_WP);
+}
 
 /*
  * Translates gva for an access of kind access (GWALK_*). Fills *out. Returns true when permitted. With

@@ -2,8 +2,6 @@
 #include "mm/rmap.h"
 #include "arch/string.h"
 
-#define CHUNK_BITS      10
-#define CHUNK_ENTRIES   (1u << CHUNK_BITS)
 #define IS_NODE         0x80000000u
 #define MANY            0xffffffffu
 #define NODES_PER_FRAME (PAGE_SIZE / sizeof(struct rmap_node))
@@ -14,7 +12,7 @@ _Static_assert((u64)RMAP_PAGES_MAX << 9 < IS_NODE, "locations and nodes must be 
 
 static u64 directory_entries(u64 hfn_count)
 {
-    return (hfn_count + CHUNK_ENTRIES - 1) >> CHUNK_BITS;
+    return (hfn_count + RMAP_CHUNK_ENTRIES - 1) >> RMAP_CHUNK_BITS;
 }
 
 u64 rmap_metadata_size(u64 hfn_count)
@@ -42,22 +40,21 @@ static inline u32 *frame_at(const struct rmap *r, u32 index)
     return (u32 *)(r->frames + (u64)index * PAGE_SIZE);
 }
 
-/* The record of hfn; NULL if there is none (make: and none could be made). */
-static u32 *record_of(struct rmap *r, u64 hfn, bool make)
+/* The record of hfn, made if need be; NULL if it cannot be. */
+static u32 *record_make(struct rmap *r, u64 hfn)
 {
     u64 i = hfn - r->hfn_base;
-    u32 *d;
+    u32 frame;
 
-    if (unlikely(i >= r->hfn_count))
+    if (i >= r->hfn_count)
         return NULL;
-    d = &r->directory[i >> CHUNK_BITS];
-    if (unlikely(!*d)) {
-        u32 frame = make ? r->get_frame(r->context) : RMAP_NO_FRAME;
+    if (!r->directory[i >> RMAP_CHUNK_BITS]) {
+        frame = r->get_frame(r->context);
         if (frame == RMAP_NO_FRAME)
             return NULL;
-        *d = frame + 1;
+        r->directory[i >> RMAP_CHUNK_BITS] = frame + 1;
     }
-    return frame_at(r, *d - 1) + (i & (CHUNK_ENTRIES - 1));
+    return rmap_record(r, hfn);
 }
 
 static struct rmap_node *node_at(const struct rmap *r, u32 index)
@@ -123,13 +120,13 @@ static void add_to_node(struct rmap *r, u32 *record, rmap_location at)
     *record = MANY;
 }
 
-bool rmap_add(struct rmap *r, u64 hfn, rmap_location at)
+bool rmap_add_other(struct rmap *r, u64 hfn, rmap_location at)
 {
-    u32 *record = record_of(r, hfn, true);
+    u32 *record = record_make(r, hfn);
 
-    if (unlikely(!record))
+    if (!record)
         return false;
-    if (likely(!*record))
+    if (!*record)
         *record = at + 1;
     else if (*record == MANY)
         return true;
@@ -140,19 +137,14 @@ bool rmap_add(struct rmap *r, u64 hfn, rmap_location at)
     return true;
 }
 
-void rmap_remove(struct rmap *r, u64 hfn, rmap_location at)
+void rmap_remove_other(struct rmap *r, u64 hfn, rmap_location at)
 {
-    u32 *record = record_of(r, hfn, false);
+    u32 *record = rmap_record(r, hfn);
     struct rmap_node *n;
     u32 left = 0;
 
-    if (unlikely(!record) || *record == MANY)
+    if (!record || *record == MANY || !(*record & IS_NODE))
         return;
-    if (likely(!(*record & IS_NODE))) {
-        if (*record == at + 1)
-            *record = 0;
-        return;
-    }
     n = node_at(r, *record & ~IS_NODE);
     for (u32 i = 0; i < RMAP_NODE_SLOTS; i++) {
         if (n->at[i] == at + 1)
@@ -167,7 +159,7 @@ void rmap_remove(struct rmap *r, u64 hfn, rmap_location at)
 
 int rmap_find(const struct rmap *r, u64 hfn, rmap_location at[RMAP_NODE_SLOTS])
 {
-    u32 *record = record_of((struct rmap *)r, hfn, false);
+    u32 *record = rmap_record(r, hfn);
     int count = 0;
 
     if (record && *record == MANY)
@@ -188,7 +180,7 @@ int rmap_find(const struct rmap *r, u64 hfn, rmap_location at[RMAP_NODE_SLOTS])
 
 void rmap_forget(struct rmap *r, u64 hfn)
 {
-    u32 *record = record_of(r, hfn, false);
+    u32 *record = rmap_record(r, hfn);
 
     if (!record)
         return;

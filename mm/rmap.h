@@ -49,9 +49,46 @@ u64 rmap_metadata_size(u64 hfn_count);
 void rmap_init(struct rmap *r, u64 hfn_base, u64 hfn_count, void *metadata, void *frames,
                u32 (*get_frame)(void *), void *context);
 
+#define RMAP_CHUNK_BITS    10
+#define RMAP_CHUNK_ENTRIES (1u << RMAP_CHUNK_BITS)
+
+/* The record of hfn; NULL if it is out of range or its chunk has not been made. */
+static inline u32 *rmap_record(const struct rmap *r, u64 hfn)
+{
+    u64 i = hfn - r->hfn_base;
+    u32 chunk;
+
+    if (unlikely(i >= r->hfn_count))
+        return NULL;
+    chunk = r->directory[i >> RMAP_CHUNK_BITS];
+    if (unlikely(!chunk))
+        return NULL;
+    return (u32 *)(r->frames + (u64)(chunk - 1) * PAGE_SIZE) + (i & (RMAP_CHUNK_ENTRIES - 1));
+}
+
+bool must_check rmap_add_other(struct rmap *r, u64 hfn, rmap_location at);
+void rmap_remove_other(struct rmap *r, u64 hfn, rmap_location at);
+
 /* False: hfn is out of range, or no frame could be had for its chunk. Then the entry must not be made. */
-bool must_check rmap_add(struct rmap *r, u64 hfn, rmap_location at);
-void rmap_remove(struct rmap *r, u64 hfn, rmap_location at);
+static inline bool must_check rmap_add(struct rmap *r, u64 hfn, rmap_location at)
+{
+    u32 *record = rmap_record(r, hfn);
+
+    if (unlikely(!record || *record))
+        return rmap_add_other(r, hfn, at);
+    *record = at + 1;
+    return true;
+}
+
+static inline void rmap_remove(struct rmap *r, u64 hfn, rmap_location at)
+{
+    u32 *record = rmap_record(r, hfn);
+
+    if (likely(record && *record == at + 1))
+        *record = 0;
+    else
+        rmap_remove_other(r, hfn, at);
+}
 
 /*
  * Copies up to RMAP_NODE_SLOTS locations of hfn to at[] and returns how many, or -1: there may be others,

@@ -7,6 +7,7 @@
 #define PAE_ROOT_SETS   (PAE_ROOT_SLOTS / PAE_ROOT_WAYS)
 #define FOUR_GIB_FRAME  (4 * GIB - PAGE_SIZE)
 #define LEVEL2_GFNS     (1u << (2 * ENTRY_BITS))
+#define MAXPHYADDR_MAX  52
 
 struct flush flush_merge(struct flush a, struct flush b)
 {
@@ -60,10 +61,12 @@ static u32 frame_for_rmap(void *context)
     struct shadow *sh = context;
     u32 no = sh->rmap_frames < sh->frame_count / 2 ? shadow_frame_take(sh) : RMAP_NO_FRAME;
 
-    if (no != RMAP_NO_FRAME)
-        sh->rmap_frames++;
-    else
+    if (no == RMAP_NO_FRAME) {
         sh->rmap_refused = true; /* only starting over gives its frames back */
+        return no;
+    }
+    sh->rmap_frames++;
+    memset(sh->frames + (u64)no * PAGE_SIZE, 0, PAGE_SIZE);
     return no;
 }
 
@@ -80,8 +83,8 @@ static bool config_valid(const struct shadow_config *c)
            vm->traces->count >= vm->p2m->count && c->frame_count >= SHADOW_FRAMES_MIN &&
            c->frame_count < RMAP_PAGES_MAX && !(c->frames.v & PAGE_MASK) && c->frames.v &&
            !(c->low_frame.v & PAGE_MASK) && c->low_frame.v && c->low_frame.v <= FOUR_GIB_FRAME &&
-           c->metadata && c->maxphyaddr >= 32 && c->maxphyaddr <= 52 && block_valid(c->tuning.prefill) &&
-           block_valid(c->tuning.prefill_used);
+           c->metadata && c->maxphyaddr >= 32 && c->maxphyaddr <= MAXPHYADDR_MAX &&
+           block_valid(c->tuning.prefill) && block_valid(c->tuning.prefill_used);
 }
 
 /* Every frame but those of LIVE pages becomes free. */
@@ -105,6 +108,9 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     sh->vm = c->vm;
     sh->vcpu = c->vcpu;
     sh->maxphyaddr = c->maxphyaddr;
+    sh->absent = c->host_maxphyaddr && c->host_maxphyaddr < MAXPHYADDR_MAX ? (u8)ENTRY_ABSENT : 0;
+    sh->reserved = gwalk_reserved_common(GWALK_LONG, true, c->maxphyaddr);
+    sh->can_forward = sh->absent && c->vm->vcpus == 1;
     sh->tuning = c->tuning;
     sh->frames = hpa_to_ptr(c->frames);
     sh->frames_hpa = c->frames.v;
@@ -121,6 +127,7 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     memset(sh->low_frame, 0, PAGE_SIZE);
     rmap_init(&sh->rmap, c->hfn_base, c->hfn_count, m, sh->frames, frame_for_rmap, sh);
     free_all_frames(sh);
+    shadow_leaf_forget(sh);
     sh->wp0_forced_gfn = ~0ull;
     sh->paging.maxphyaddr = c->maxphyaddr;
     sh->mode = GWALK_32BIT; /* differs from unpaged, so that the next line chooses a root */
@@ -219,6 +226,17 @@ static void choose_root(struct shadow *sh)
     sh->root = ptr_to_hpa(&sh->low_frame[sh->root_page * 4]);
 }
 
+/* A PAE root cannot say "absent", and under a table that is not traced a forwarded entry may be unreachable. */
+void shadow_choose_filter(struct shadow *sh)
+{
+    if (!sh->can_forward || sh->pae_root || sh->loose_upper)
+        sh->filter = SHADOW_FILTER_NONE;
+    else if ((sh->paging.efer & EFER_NXE) || (sh->paging.cr4 & CR4_SMEP))
+        sh->filter = SHADOW_FILTER_NOT_PRESENT;
+    else
+        sh->filter = SHADOW_FILTER_DATA;
+}
+
 /* Changes of these flush everything, global translations too (SDM Vol 3A 4.10.4.1). */
 static bool controls_changed(const struct paging_state *a, const struct paging_state *b)
 {
@@ -254,11 +272,13 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
         sh->role = role_of(ps);
         sh->mode = (u8)gwalk_mode_of(ps);
         sh->wp0_forced_gfn = ~0ull;
+        leaf_forget(sh);
     }
     sh->paging = *ps;
     sh->paging.maxphyaddr = sh->maxphyaddr;
     shadow_pool_ensure(sh);
     choose_root(sh);
+    shadow_choose_filter(sh);
     return finish_event(sh, old_root, width);
 }
 
@@ -303,6 +323,7 @@ struct flush shadow_clear(struct shadow *sh)
         }
     }
     memset(sh->low_frame, 0, PAGE_SIZE);
+    shadow_leaf_forget(sh);
     sh->relinked = false;
     sh->rmap_refused = false;
     free_all_frames(sh);

@@ -15,7 +15,8 @@
  *   a page leaves or turns read-only    -> shadow_drop_frame() on every vCPU
  *   kicked by another vCPU              -> shadow_service_kicks()
  *
- * Every returned flush must be executed before this vCPU is entered again.
+ * Every returned flush must be executed before this vCPU is entered again, with the page-fault filter as
+ * shadow.filter says.
  */
 #pragma once
 #include "arch/counter.h"
@@ -87,16 +88,18 @@ struct shadow_tuning {
                        */
     u16 flood_writes; /* traced writes to one leaf table without an event between before it goes loose; 0 =
                          never */
-    u16 calm_events;  /* events without a change before a loose table is traced again; 0 = never */
-    u16 loose_max;    /* loose tables held at once; beyond it the oldest is dropped */
+    u8 demand_faults; /* so many of the guest's own faults in a loose table, and it is traced again; 0 = never */
+    u8 calm_events; /* events without a change before a loose table is traced again; 0 = never */
+    u16 loose_max;  /* loose tables held at once; beyond it the oldest is dropped */
     enum shadow_stale_policy stale;
 };
-#define SHADOW_TUNING_DEFAULT ((struct shadow_tuning){64, 8, 3, 6, 64, SHADOW_STALE_REDERIVE})
+#define SHADOW_TUNING_DEFAULT ((struct shadow_tuning){64, 8, 3, 4, 6, 64, SHADOW_STALE_REDERIVE})
 
 struct shadow_config {
     struct shadow_vm *vm;
     u32 vcpu;                /* this vCPU's index in the VM */
     u8 maxphyaddr;           /* the guest's */
+    u8 host_maxphyaddr;      /* the CPU's, 52 if the guest's own page faults shall exit too */
     hpa_t frames;            /* contiguous zeroed page frames for shadow tables and the rmap */
     u32 frame_count;         /* at least SHADOW_FRAMES_MIN */
     hpa_t low_frame;         /* one zeroed frame below 4 GiB: PAE roots */
@@ -112,11 +115,19 @@ u32 shadow_frames_suggested(u64 guest_bytes);
 /* Needs vm-independent fields only: frame_count, hfn_count. */
 u64 shadow_metadata_size(const struct shadow_config *config);
 
+/* Which page faults exit. The others are the guest's own, with the error code and CR2 that the CPU gives. */
+enum shadow_filter {
+    SHADOW_FILTER_NONE,        /* all exit */
+    SHADOW_FILTER_NOT_PRESENT, /* those with P=1 in the error code */
+    SHADOW_FILTER_DATA,        /* those with P=1 or I/D=1: the guest has neither NXE nor SMEP, so no I/D */
+};
+
 struct shadow_page;
 struct shadow_pae_root;
 
 #define SHADOW_FLOOD_SLOTS   32
 #define SHADOW_KICK_SLOTS    16
+#define SHADOW_LEAF_WAYS     16
 #define SHADOW_WRITING_SLOTS 2
 
 struct shadow {
@@ -130,6 +141,10 @@ struct shadow {
     u8 mode;  /* enum gwalk_mode */
     u8 maxphyaddr;
     bool pae_root;
+    u64 reserved;       /* bits of an 8-byte guest entry at or above its MAXPHYADDR: constant */
+    u8 absent;          /* each byte of an absent entry (shadow_internal.h): constant */
+    bool can_forward;   /* the CPU has a spare address bit, and the VM this vCPU only: constant */
+    u8 filter;          /* enum shadow_filter: which #PF must exit now */
     bool tlb_stale;     /* some present entry was narrowed since the last context flush */
     bool nonleaf_stale; /* the same for an entry that leads to a table */
     bool relinked;      /* a loose table may have become reachable again: read it before the guest runs */
@@ -149,11 +164,21 @@ struct shadow {
     struct shadow_page *page;    /* metadata of each frame */
     struct shadow_pae_root *pae; /* metadata of each root in low_frame */
     u64 *low_frame;
+    struct shadow_leaf_way { /* the way down to a leaf table, by region of 2 MiB: shadow_leaf.c */
+        u64 tag;             /* the region and the root's page number */
+        _Atomic u64 *table;  /* the guest's */
+        u32 page;            /* made from it */
+        u32 rights;          /* GWALK_RIGHT_* that the upper levels give */
+    } leaf_way[SHADOW_LEAF_WAYS];
+    bool leaf_known;         /* some of them are in use */
+    u32 prefilled;           /* the last entry filled after the present write: rmap location + 1 */
+    u32 streak, streak_page; /* the guest's own faults in one loose table, with nothing else between */
     u32 loose_head, loose_tail, loose_count, loose_upper; /* page number + 1 */
     struct rmap rmap;
     struct shadow_flood {
         u64 gfn, event;
         u32 count;
+        u32 filled; /* rmap location + 1 of the entry that was filled after the last write; 0 = none */
     } flood[SHADOW_FLOOD_SLOTS];
     struct shadow_tuning tuning;
     struct shadow_counters stats;

@@ -9,7 +9,7 @@
  *                            +-> link tables from the root down, derive the leaf
  *                            +-> read the primaries again: changed meanwhile -> once more
  */
-#include "mm/shadow_internal.h"
+#include "mm/shadow_leaf.h"
 
 #define FILL_RETRIES  4
 #define PAE_ROOT_BASE 3 /* the level of PDPTEs */
@@ -236,6 +236,8 @@ static void refresh_path(struct shadow *sh, const struct fill *f, bool discard)
             return;
         }
         e = refresh_entry(sh, f, no, level);
+        if (!e && level == f->walk.level && !(f->walk.entry[level] & PTE_P))
+            shadow_forward_around(sh, no, slot_of(f->gva, level));
         if (!e || level == 1)
             return;
         no = link_page(sh, e);
@@ -312,13 +314,13 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
     /* At CPL 3 a supervisor access is the CPU's own: implicit, so AC does not help it (SDM Vol 3A 4.6). */
     if (ac && cpl != 3)
         f.access |= GWALK_AC;
-    out.verdict = fill(sh, &f);
-    out.gpa = f.walk.gpa;
-    switch (out.verdict) {
-    case SHADOW_GUEST_FAULT:
+    if (unlikely(!shadow_leaf_fault(sh, f.gva, f.access, &out))) {
+        out.verdict = fill(sh, &f);
+        out.gpa = f.walk.gpa;
         out.error = f.walk.error;
-        counter_one(&sh->stats.guest_faults);
-        break;
+    }
+    switch (out.verdict) {
+    case SHADOW_GUEST_FAULT: counter_one(&sh->stats.guest_faults); break;
     case SHADOW_EMPTY_PAGE: out.error = error_code & GWALK_ERROR_ACCESS; break;
     case SHADOW_RO_PAGE: out.error = (error_code & GWALK_ERROR_ACCESS) | (u32)PF_P; break;
     case SHADOW_MMIO: counter_one(&sh->stats.mmio); break;

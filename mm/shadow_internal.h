@@ -13,7 +13,13 @@
  * "Direct" pages (mode = GWALK_UNPAGED) splinter large guest pages and serve a guest without paging: entry i
  * maps gfn + i; they depend on the p2m only and are shared between all roles.
  *
- * Life of a page: FREE -> LIVE (in the hash) -> STALE (out of the hash, all entries zero; parents may still
+ * An entry that is not derived has one of two values:
+ *   absent     nothing is known: an access must exit. All ones, present with reserved bits, so that the error
+ *              code has P=1; 0 on a CPU without a spare physical-address bit (then every #PF exits)
+ *   forwarded  0: the guest's own entry has P=0, and nobody can change that unseen. With shadow.filter the
+ *              CPU gives the fault to the guest itself
+ *
+ * Life of a page: FREE -> LIVE (in the hash) -> STALE (out of the hash, all entries absent; parents may still
  * point to it and then lead nowhere; the fill notices by the key) -> FREE, in batches, after one scan has cut
  * those links.
  */
@@ -53,14 +59,19 @@ struct shadow_page {
     u64 key;       /* 0 unless LIVE */
     u32 hash_next; /* page number + 1; free list link while FREE */
     u32 loose_prev, loose_next;
-    u32 snapshot; /* frame number + 1: the primaries as last seen; 0 = none: all present entries are derived
+    u32 snapshot;  /* frame number + 1: the primaries as last seen; 0 = none: all present entries are derived
                      again at events */
-    u16 live;     /* present entries */
-    u16 calm;     /* events without a change while loose */
+    u16 live;      /* derived entries */
+    u16 forwarded; /* forwarded entries */
+    u8 calm;       /* events without a change while loose */
+    u8 patience;   /* how often it has flooded, up to PATIENCE_MAX: so much longer until it is traced again */
     u8 state, flags;
-    u16 unused;
+    u32 faults; /* the guest's own with P=0, while loose */
+    u32 unused;
 };
-_Static_assert(sizeof(struct shadow_page) == 32, "one of these per pool frame");
+_Static_assert(sizeof(struct shadow_page) == 40, "one of these per pool frame");
+
+#define PATIENCE_MAX 6
 
 #define PAE_ROOT_SLOTS (PAGE_SIZE / (4 * sizeof(u64)))
 #define PAE_ROOT_WAYS  4
@@ -107,9 +118,31 @@ static inline _Atomic u64 *page_entries(const struct shadow *sh, u32 no)
 {
     return (_Atomic u64 *)(sh->frames + (u64)no * PAGE_SIZE);
 }
-static inline u64 entry_get(const struct shadow *sh, u32 no, u32 slot)
+#define ENTRY_ABSENT    (~0ull)
+#define ENTRY_FORWARDED 0ull
+
+/* The entry as the hardware sees it. */
+static inline u64 entry_raw(const struct shadow *sh, u32 no, u32 slot)
 {
     return atomic_load_explicit(&page_entries(sh, no)[slot], memory_order_relaxed);
+}
+/* The derived entry; 0 if it is absent or forwarded. */
+static inline u64 entry_get(const struct shadow *sh, u32 no, u32 slot)
+{
+    u64 e = entry_raw(sh, no, slot);
+
+    return e == ENTRY_ABSENT ? 0 : e;
+}
+/* What an entry that is not derived holds. */
+static inline u64 entry_absent(const struct shadow *sh)
+{
+    return sh->absent ? ENTRY_ABSENT : 0;
+}
+/* Did a translation through old allow something that one through new does not? (U=1 takes from the
+ * supervisor, by SMEP and SMAP, what it gives to the user.) */
+static inline bool entry_narrows(u64 old, u64 new)
+{
+    return ((old ^ new) & (PTE_ADDR_MASK | PTE_U)) || (old & ~new &(PTE_P | PTE_W)) || (new & ~old &PTE_NX);
 }
 /* The shadow page a link leads to. */
 static inline u32 link_page(const struct shadow *sh, u64 entry)
@@ -134,6 +167,17 @@ static inline u32 hash_of(const struct shadow *sh, u64 gfn)
          no##_next && (no = no##_next - 1, no##_next = (sh)->page[no].hash_next, true);) \
         if (key_gfn((sh)->page[no].key) == (table) && !key_direct((sh)->page[no].key))
 
+/*
+ * Can entries of this page be forwarded? The table must be traced, and this vCPU must be the VM's only one:
+ * another's store that makes an entry present is visible before its patch is, and needs no event by the
+ * architecture (nothing caches an entry that is not present, SDM Vol 3A 4.10.4.3).
+ */
+static inline bool page_forwards(const struct shadow *sh, const struct shadow_page *p)
+{
+    return sh->can_forward && !(p->flags & PAGE_LOOSE) &&
+           (p->key & (KEY_MODE_MASK | KEY_WP0)) == (u64)GWALK_LONG << KEY_MODE_SHIFT;
+}
+
 /* The 4-level root in use: never killed or moved. PAE roots are no pool pages. */
 static inline bool shadow_is_root(const struct shadow *sh, u32 no)
 {
@@ -153,8 +197,23 @@ static inline void shadow_note_primary(struct shadow *sh, u32 no, u32 slot, u64 
         ((u64 *)(sh->frames + (u64)(frame - 1) * PAGE_SIZE))[slot] = primary;
 }
 
+static inline u64 *shadow_snapshot(const struct shadow *sh, const struct shadow_page *p)
+{
+    return p->snapshot ? (u64 *)(sh->frames + (u64)(p->snapshot - 1) * PAGE_SIZE) : NULL;
+}
+
+/* shadow_leaf.c: the short way. A link has changed, a page is gone, or an upper table has lost its trace. */
+void shadow_leaf_forget(struct shadow *sh);
+static inline void leaf_forget(struct shadow *sh)
+{
+    if (sh->leaf_known)
+        shadow_leaf_forget(sh);
+}
+/* The guest's own fault at slot: forwards those of this and other entries of the page, if that can be. */
+void shadow_forward_around(struct shadow *sh, u32 no, u32 slot);
+
 /* shadow_pool.c: pages, their entries, reclaim. */
-u32 shadow_frame_take(void *context); /* a zeroed frame for the rmap or a snapshot, or RMAP_NO_FRAME */
+u32 shadow_frame_take(struct shadow *sh); /* a frame of any contents, or RMAP_NO_FRAME */
 void shadow_frame_give(struct shadow *sh, u32 frame);
 u32 shadow_page_find(const struct shadow *sh, u64 key); /* page number + 1, or 0 */
 u32 shadow_page_make(struct shadow *sh, u64 key);       /* page number + 1, 0 = no frame */
@@ -163,7 +222,7 @@ static inline u32 shadow_direct_page(const struct shadow *sh, u64 gfn)
 {
     return shadow_page_find(sh, key_make_direct(gfn & ~(u64)(ENTRIES - 1), 1));
 }
-void shadow_page_clear(struct shadow *sh, u32 no); /* all entries to zero */
+void shadow_page_clear(struct shadow *sh, u32 no); /* all entries to absent */
 void shadow_page_kill(struct shadow *sh, u32 no);
 void shadow_pool_refill(struct shadow *sh);
 /* There are FRAMES_RESERVE free frames after it. */
@@ -172,8 +231,12 @@ static inline void shadow_pool_ensure(struct shadow *sh)
     if (unlikely(sh->free_count < FRAMES_RESERVE || sh->rmap_refused))
         shadow_pool_refill(sh);
 }
-/* The one place that changes a shadow entry. Returns false if it had to leave the entry zero. */
+/* The one place that changes a shadow entry (with leaf_set(), its short way, in shadow_leaf.h). entry: 0 =
+ * absent. Returns false if it had to leave the entry absent. */
 bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry);
+/* Forwards the faults of an entry; only where page_forwards() and the primary has P=0. */
+void shadow_entry_forward(struct shadow *sh, u32 no, u32 slot);
+void shadow_page_withdraw(struct shadow *sh, u32 no); /* no entry is forwarded any more */
 static inline void shadow_owe(struct shadow *sh, struct flush f)
 {
     sh->owed = flush_merge(sh->owed, f);
@@ -198,9 +261,10 @@ u64 shadow_leaf(struct shadow *sh, u64 gfn, u64 rights); /* 0 if not RAM; W only
 
 /* shadow_sync.c: loose tables, traces of own tables. */
 void shadow_table_trace(struct shadow *sh, u32 no); /* a new page: trace its table or make it loose */
-void shadow_loosen(struct shadow *sh, u32 no, u16 calm);
+void shadow_loosen(struct shadow *sh, u32 no, u8 calm);
 void shadow_unloosen(struct shadow *sh, u32 no);
 void shadow_loosen_table(struct shadow *sh, u64 gfn);
+void shadow_retrace(struct shadow *sh, u64 gfn); /* a loose table is traced again, if that can be now */
 /* Derives one entry of a page from its primary, whatever was there. Returns the entry. */
 u64 shadow_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary);
 void shadow_sync_address(struct shadow *sh, gva_t gva);
@@ -234,5 +298,6 @@ static inline void shadow_drain(struct shadow *sh)
 }
 
 /* shadow.c */
+void shadow_choose_filter(struct shadow *sh); /* after a change of the root's kind or of loose_upper */
 u64 shadow_pae_child_key(const struct shadow *sh, u32 index);
 struct flush shadow_take_owed(struct shadow *sh);

@@ -182,8 +182,22 @@ void shadow_drain_now(struct shadow *sh)
 
 /* -- producer -- */
 
-/* Updates the own shadow where that needs no flush (an entry becomes present) and tells whether anything is
- * left for the own event. */
+/* The hardware will set A in it again when it is used. */
+static void prefilled(struct shadow *sh, u32 no, u32 slot)
+{
+    counter_one(&sh->stats.prefills);
+    if (key_level(sh->page[no].key) > 1)
+        return;
+    atomic_store_explicit(&page_entries(sh, no)[slot], entry_raw(sh, no, slot) & ~PTE_A,
+                          memory_order_relaxed);
+    sh->prefilled = RMAP_LOCATION(no, slot) + 1;
+}
+
+/*
+ * Updates the own shadow where that needs no flush (an entry becomes present) and tells whether anything is left
+ * for the own event. Links are followed at once where faults may be forwarded: such a fault drains nothing, and
+ * the next try must not take an old way again. (What the TLB holds of it is flushed at the event.)
+ */
 static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
 {
     bool left = false;
@@ -195,10 +209,10 @@ static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
         if (sh->page[no].flags & PAGE_LOOSE)
             continue;
         for (u32 slot = first; slot < first + count; slot++) {
-            if (entry_get(sh, no, slot))
+            if (entry_get(sh, no, slot) && !(sh->can_forward && key_level(key) > 1))
                 left = true;
             else if (shadow_rederive(sh, no, slot, shadow_primary(sh, key, slot)))
-                counter_one(&sh->stats.prefills);
+                prefilled(sh, no, slot);
         }
     }
     return left;
@@ -214,12 +228,21 @@ static void end_trace(struct shadow *sh, u64 gfn, bool discard)
             post_table(sh, vcpu, gfn);
     FOR_PAGES_OF(sh, gfn, no)
     {
+        if (sh->page[no].patience < PATIENCE_MAX)
+            sh->page[no].patience++;
         if (!shadow_is_root(sh, no) && (discard || (sh->page[no].flags & PAGE_ORPHAN)))
             shadow_page_kill(sh, no);
         else
             shadow_loosen(sh, no, 0);
     }
     counter_one(&sh->stats.traces_given_up);
+}
+
+/* Has the hardware used an entry that was pre-filled after a write? Then the guest maps pages on demand, and that
+ * write has spared an exit: it does not count. */
+static bool prefill_used(const struct shadow *sh, rmap_location at)
+{
+    return entry_get(sh, RMAP_LOCATION_PAGE(at), RMAP_LOCATION_SLOT(at)) & PTE_A;
 }
 
 /* Counts a write to a traced table; true when the burst has become too long. */
@@ -240,8 +263,11 @@ static bool flooded(struct shadow *sh, u64 gfn)
     }
     if (f->gfn != gfn || now - f->event > FLOOD_WINDOW)
         f->count = 0;
+    else if (f->count && f->filled && prefill_used(sh, f->filled - 1))
+        f->count--;
     f->gfn = gfn;
     f->event = now;
+    f->filled = 0;
     return ++f->count >= limit;
 }
 
@@ -277,8 +303,10 @@ static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)
         end_trace(sh, gfn, length >= BULK_BYTES);
         return;
     }
+    sh->prefilled = 0;
     for (offset = ALIGN_DOWN(offset, size); offset < end; offset += size)
         wrote_entry(sh, gfn, offset, size, interest);
+    sh->flood[gfn % SHADOW_FLOOD_SLOTS].filled = sh->prefilled;
 }
 
 void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)

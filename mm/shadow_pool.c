@@ -4,9 +4,8 @@
 
 #define RECLAIM_SHARE 8 /* a batch is at least one part in so many of the pool */
 
-u32 shadow_frame_take(void *context)
+u32 shadow_frame_take(struct shadow *sh)
 {
-    struct shadow *sh = context;
     u32 no = sh->free_frame;
 
     if (!no)
@@ -23,7 +22,6 @@ void shadow_frame_give(struct shadow *sh, u32 frame)
 {
     struct shadow_page *p = &sh->page[frame];
 
-    memset(sh->frames + (u64)frame * PAGE_SIZE, 0, PAGE_SIZE);
     memset(p, 0, sizeof *p);
     p->hash_next = sh->free_frame;
     sh->free_frame = frame + 1;
@@ -48,6 +46,7 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
 
     if (no == RMAP_NO_FRAME)
         return 0;
+    memset(sh->frames + (u64)no * PAGE_SIZE, sh->absent, PAGE_SIZE);
     p = &sh->page[no];
     p->key = key;
     p->state = PAGE_LIVE;
@@ -60,29 +59,26 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
     return no + 1;
 }
 
-/* Did a translation through old allow something that one through new does not? (U=1 takes from the
- * supervisor, by SMEP and SMAP, what it gives to the user.) */
-static bool narrows(u64 old, u64 new)
-{
-    return ((old ^ new) & (PTE_ADDR_MASK | PTE_U)) || (old & ~new &(PTE_P | PTE_W)) || (new & ~old &PTE_NX);
-}
-
 bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
 {
     _Atomic u64 *at = &page_entries(sh, no)[slot];
-    u64 old = atomic_load_explicit(at, memory_order_relaxed);
+    u64 raw = atomic_load_explicit(at, memory_order_relaxed), old = raw == ENTRY_ABSENT ? 0 : raw;
     struct shadow_page *p = &sh->page[no];
     bool leaf = key_level(p->key) == 1;
     bool mapped = leaf && !key_direct(p->key); /* in the rmap: direct pages are found by gfn */
     bool moved = (old ^ entry) & PTE_ADDR_MASK;
 
-    if (old == entry)
+    if (unlikely(p->forwarded && raw == ENTRY_FORWARDED))
+        p->forwarded--;
+    else if (old == entry)
         return true;
     if (old) {
-        if (narrows(old, entry)) {
+        if (entry_narrows(old, entry)) {
             sh->tlb_stale = true;
             sh->nonleaf_stale |= !leaf;
         }
+        if (!leaf)
+            leaf_forget(sh);
         if (mapped && moved)
             rmap_remove(&sh->rmap, old >> PAGE_SHIFT & (PTE_ADDR_MASK >> PAGE_SHIFT),
                         RMAP_LOCATION(no, slot));
@@ -93,12 +89,31 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
     if (!leaf && entry && (moved || !old))
         shadow_note_link(sh, link_page(sh, entry));
     p->live = (u16)(p->live + (entry != 0) - (old != 0));
-    atomic_store_explicit(at, entry, memory_order_release);
+    atomic_store_explicit(at, entry ? entry : entry_absent(sh), memory_order_release);
     return entry != 0;
+}
+
+void shadow_entry_forward(struct shadow *sh, u32 no, u32 slot)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    if (p->forwarded && entry_raw(sh, no, slot) == ENTRY_FORWARDED)
+        return;
+    shadow_entry_set(sh, no, slot, 0);
+    atomic_store_explicit(&page_entries(sh, no)[slot], ENTRY_FORWARDED, memory_order_release);
+    p->forwarded++;
+}
+
+void shadow_page_withdraw(struct shadow *sh, u32 no)
+{
+    for (u32 slot = 0; slot < ENTRIES && sh->page[no].forwarded; slot++)
+        if (entry_raw(sh, no, slot) == ENTRY_FORWARDED)
+            shadow_entry_set(sh, no, slot, 0);
 }
 
 void shadow_page_clear(struct shadow *sh, u32 no)
 {
+    shadow_page_withdraw(sh, no);
     for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++)
         if (entry_get(sh, no, slot))
             shadow_entry_set(sh, no, slot, 0);
@@ -131,6 +146,7 @@ void shadow_page_kill(struct shadow *sh, u32 no)
     struct shadow_page *p = &sh->page[no];
     u64 key = p->key;
 
+    leaf_forget(sh);
     shadow_page_clear(sh, no);
     if (p->flags & PAGE_LOOSE)
         shadow_unloosen(sh, no);

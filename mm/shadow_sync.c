@@ -8,17 +8,12 @@
  * trace was asked for (until it has dropped that mapping; nobody waits for it).
  */
 #include "arch/string.h"
-#include "mm/shadow_internal.h"
+#include "mm/shadow_leaf.h"
 
 #define PROMOTIONS_PER_EVENT 8
 #define COMPARE_AT_ONCE      8
 #define RELINK_PASSES        4
 #define SNAPSHOT_RESERVE     (2 * FRAMES_RESERVE)
-
-static u64 *snapshot_of(const struct shadow *sh, const struct shadow_page *p)
-{
-    return p->snapshot ? (u64 *)(sh->frames + (u64)(p->snapshot - 1) * PAGE_SIZE) : NULL;
-}
 
 static void list_remove(struct shadow *sh, u32 no)
 {
@@ -40,7 +35,10 @@ static void list_add(struct shadow *sh, u32 no)
     *(p->loose_next ? &sh->page[p->loose_next - 1].loose_prev : &sh->loose_tail) = no + 1;
     sh->loose_head = no + 1;
     counter_set(&sh->stats.pages_loose, ++sh->loose_count);
-    sh->loose_upper += key_level(p->key) > 1;
+    if (key_level(p->key) > 1) {
+        sh->loose_upper++;
+        leaf_forget(sh);
+    }
 }
 
 void shadow_unloosen(struct shadow *sh, u32 no)
@@ -48,22 +46,26 @@ void shadow_unloosen(struct shadow *sh, u32 no)
     struct shadow_page *p = &sh->page[no];
 
     list_remove(sh, no);
+    shadow_choose_filter(sh);
     p->flags &= (u8) ~(PAGE_LOOSE | PAGE_FRESH);
     p->calm = 0;
+    p->faults = 0;
     if (p->snapshot)
         shadow_frame_give(sh, p->snapshot - 1);
     p->snapshot = 0;
 }
 
-void shadow_loosen(struct shadow *sh, u32 no, u16 calm)
+void shadow_loosen(struct shadow *sh, u32 no, u8 calm)
 {
     struct shadow_page *p = &sh->page[no];
 
     p->calm = calm;
     if (p->flags & PAGE_LOOSE)
         return;
+    shadow_page_withdraw(sh, no);
     p->flags |= PAGE_LOOSE | PAGE_FRESH;
     list_add(sh, no);
+    shadow_choose_filter(sh);
     if (sh->free_count > SNAPSHOT_RESERVE) {
         u32 frame = shadow_frame_take(sh);
         p->snapshot = frame == RMAP_NO_FRAME ? 0 : frame + 1;
@@ -154,7 +156,7 @@ static bool install(struct shadow *sh, u64 gfn)
 void shadow_table_trace(struct shadow *sh, u32 no)
 {
     u64 gfn = key_gfn(sh->page[no].key);
-    u16 calm = sh->tuning.calm_events;
+    u8 calm = sh->tuning.calm_events;
 
     FOR_PAGES_OF(sh, gfn, sibling)
     {
@@ -164,21 +166,28 @@ void shadow_table_trace(struct shadow *sh, u32 no)
         }
     }
     if (!install(sh, gfn))
-        shadow_loosen(sh, no, calm ? (u16)(calm - 1) : 0);
+        shadow_loosen(sh, no, calm ? (u8)(calm - 1) : 0);
 }
 
 u64 shadow_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary)
 {
     u64 key = sh->page[no].key;
-    u64 old = entry_get(sh, no, slot);
-    u64 new = shadow_derive(sh, key, slot, primary);
+    u64 old, new;
 
     shadow_note_primary(sh, no, slot, primary);
+    if (likely(key_plain(key)))
+        return leaf_rederive(sh, no, slot, primary);
+    old = entry_get(sh, no, slot);
+    new = shadow_derive(sh, key, slot, primary);
     if (key_level(key) > 1) {
         if (new)
             new |= old &PTE_A;
         else if (old && !(primary & PTE_P))
             sh->page[link_page(sh, old)].flags |= PAGE_ORPHAN;
+    }
+    if (!(primary & PTE_P) && page_forwards(sh, &sh->page[no])) {
+        shadow_entry_forward(sh, no, slot);
+        return 0;
     }
     return shadow_entry_set(sh, no, slot, new) ? new : 0;
 }
@@ -187,7 +196,7 @@ u64 shadow_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary)
 static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
 {
     const struct shadow_page *p = &sh->page[no];
-    const u64 *snapshot = snapshot_of(sh, p);
+    const u64 *snapshot = shadow_snapshot(sh, p);
     u64 old;
 
     if (snapshot && snapshot[slot] == primary && !(p->flags & PAGE_FRESH))
@@ -208,12 +217,32 @@ static inline bool differs(const _Atomic u64 *p, const u64 *s)
            difference(p, s, 4) | difference(p, s, 5) | difference(p, s, 6) | difference(p, s, 7);
 }
 
+/* sync_page() for the usual table: plain, with a snapshot that describes it. */
+static u32 sync_plain(struct shadow *sh, u32 no, const _Atomic u64 *primaries, u64 *snapshot)
+{
+    u32 changed = 0;
+
+    for (u32 slot = 0; slot < ENTRIES; slot += COMPARE_AT_ONCE) {
+        if (likely(!differs(primaries + slot, snapshot + slot)))
+            continue;
+        for (u32 i = slot; i < slot + COMPARE_AT_ONCE; i++) {
+            u64 primary = atomic_load_explicit(&primaries[i], memory_order_relaxed);
+            if (primary == snapshot[i])
+                continue;
+            snapshot[i] = primary;
+            leaf_rederive(sh, no, i, primary);
+            changed++;
+        }
+    }
+    return changed;
+}
+
 /* Brings a loose page up to date; true if anything had changed. */
 static bool sync_page(struct shadow *sh, u32 no)
 {
     struct shadow_page *p = &sh->page[no];
     struct shadow_table table = shadow_table(sh, p->key);
-    u64 *snapshot = snapshot_of(sh, p);
+    u64 *snapshot = shadow_snapshot(sh, p);
     u32 changed = 0;
 
     counter_one(&sh->stats.loose_syncs);
@@ -227,7 +256,9 @@ static bool sync_page(struct shadow *sh, u32 no)
                 changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
         return changed != 0;
     }
-    if (likely(!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT && !table.pretend)) {
+    if (likely(!(p->flags & PAGE_FRESH) && key_plain(p->key) && !table.pretend)) {
+        changed = sync_plain(sh, no, table.at, snapshot);
+    } else if (!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT && !table.pretend) {
         for (u32 slot = 0; slot < ENTRIES; slot += COMPARE_AT_ONCE) {
             if (likely(!differs((const _Atomic u64 *)table.at + slot, snapshot + slot)))
                 continue;
@@ -258,7 +289,7 @@ void shadow_sync_relinked(struct shadow *sh)
 }
 
 /* The table has been calm: trace it again. Its entries are read once more after interest was set. */
-static void promote(struct shadow *sh, u64 gfn)
+void shadow_retrace(struct shadow *sh, u64 gfn)
 {
     bool traced = install(sh, gfn);
 
@@ -267,7 +298,7 @@ static void promote(struct shadow *sh, u64 gfn)
         if (!(sh->page[no].flags & PAGE_LOOSE))
             continue;
         sh->page[no].calm =
-            traced ? 0 : (u16)(sh->tuning.calm_events - 1); /* others are asked again at the next event */
+            traced ? 0 : (u8)(sh->tuning.calm_events - 1); /* others are asked again at the next event */
         if (traced) {
             sync_page(sh, no);
             shadow_unloosen(sh, no);
@@ -280,7 +311,9 @@ static bool promote_one(struct shadow *sh)
 {
     for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
         if (sh->page[no - 1].calm >= sh->tuning.calm_events) {
-            promote(sh, key_gfn(sh->page[no - 1].key));
+            if (sh->page[no - 1].patience)
+                sh->page[no - 1].patience--;
+            shadow_retrace(sh, key_gfn(sh->page[no - 1].key));
             return true;
         }
     return false;
@@ -314,6 +347,8 @@ void shadow_sync_address(struct shadow *sh, gva_t gva)
     u32 no = sh->root_page;
     u32 level = 4;
 
+    if (likely(shadow_leaf_sync(sh, gva.v)))
+        return;
     if (unlikely(sh->loose_upper)) {
         for (u32 i = sh->loose_head; i; i = sh->page[i - 1].loose_next)
             if (key_level(sh->page[i - 1].key) > 1)

@@ -27,19 +27,12 @@ u64 trace_give_up(struct trace *t)
     return atomic_exchange_explicit(&t->interest, 0, memory_order_seq_cst);
 }
 
-bool trace_allow_writable(struct trace *t, u32 vcpu)
+bool trace_allow_first(struct trace *t, u32 vcpu)
 {
-    u64 own = BIT(vcpu);
-    bool had = atomic_load_explicit(&t->writable, memory_order_relaxed) & own;
-
-    /* The bit is this vCPU's alone: if it is set already, S2 was done by whoever set it, before any load
-     * below. */
-    if (!had)
-        atomic_fetch_or_explicit(&t->writable, own, memory_order_seq_cst); /* S2 */
-    if (likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst))) /* L2 */
+    atomic_fetch_or_explicit(&t->writable, BIT(vcpu), memory_order_seq_cst); /* S2 */
+    if (likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst)))   /* L2 */
         return true;
-    if (!had)
-        atomic_fetch_and_explicit(&t->writable, ~own, memory_order_seq_cst);
+    atomic_fetch_and_explicit(&t->writable, ~BIT(vcpu), memory_order_seq_cst);
     return false;
 }
 

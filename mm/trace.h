@@ -58,7 +58,14 @@ void trace_remove(struct trace *t, u32 vcpu);
 u64 trace_give_up(struct trace *t);
 
 /* S2, L2. True: a writable mapping may be made. False: the frame is traced, map it read-only. */
-bool trace_allow_writable(struct trace *t, u32 vcpu);
+bool trace_allow_first(struct trace *t, u32 vcpu);
+static inline bool trace_allow_writable(struct trace *t, u32 vcpu)
+{
+    /* The bit is this vCPU's alone: if it is set already, S2 was done by whoever set it, before the load below. */
+    if (unlikely(!(atomic_load_explicit(&t->writable, memory_order_relaxed) & BIT(vcpu))))
+        return trace_allow_first(t, vcpu);
+    return likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst)); /* L2 */
+}
 
 /* vCPU has no writable mapping of this frame any more (all found through its rmap and made read-only). */
 void trace_clear_writable(struct trace *t, u32 vcpu);

@@ -172,7 +172,7 @@ static void begin(struct vcpu *v, u32 eflags)
 
     r->sysenter_cs = (u32)vmcs_read(VMCS_GUEST_SYSENTER_CS);
     vmcs_write(VMCS_GUEST_SYSENTER_CS, 0); /* SYSENTER is #GP in real mode */
-    vmcs_write(VMCS_EXCEPTION_BITMAP, EXCEPTIONS_ALL);
+    vcpu_set_exceptions(v, EXCEPTIONS_ALL);
     vmx_segment_write(VMX_SEG_TR, &busy_tss);
     vmx_segment_write(VMX_SEG_LDTR, &no_ldt);
     for (u32 s = 0; s < REAL_SEGS; s++)
@@ -210,7 +210,7 @@ static void leave(struct vcpu *v)
     vmx_segment_write(VMX_SEG_TR, &r->tr);
     vmx_segment_write(VMX_SEG_LDTR, &r->ldtr);
     vmcs_write(VMCS_GUEST_SYSENTER_CS, r->sysenter_cs);
-    vmcs_write(VMCS_EXCEPTION_BITMAP, VCPU_EXITING_VECTORS);
+    vcpu_set_exceptions(v, VCPU_EXITING_VECTORS);
 }
 
 void real_switch(struct vcpu *v, bool real)

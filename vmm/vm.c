@@ -84,6 +84,24 @@ static void first_registers(struct vcpu *v, const struct entry_state *e)
     vcpu_flush(v, flush);
 }
 
+void vcpu_filter_faults(struct vcpu *v)
+{
+    static const u32 bits[] = {
+        [SHADOW_FILTER_NONE] = 0,
+        [SHADOW_FILTER_NOT_PRESENT] = PF_P,
+        [SHADOW_FILTER_DATA] = PF_P | PF_I,
+    };
+
+    v->faults_filtered = v->shadow.filter;
+    vmx_guest_exit_on_faults(v->exceptions, bits[v->faults_filtered]);
+}
+
+void vcpu_set_exceptions(struct vcpu *v, u32 exceptions)
+{
+    v->exceptions = exceptions;
+    vcpu_filter_faults(v);
+}
+
 bool vcpu_set_up(struct vcpu *v)
 {
     struct vmx_request request;
@@ -108,6 +126,7 @@ bool vcpu_set_up(struct vcpu *v)
         vm_end(v->vm, VM_CODE_INTERNAL, "the CPU refuses its VMCS");
         return false;
     }
+    vcpu_set_exceptions(v, VCPU_EXITING_VECTORS);
     if (v->vmx.vpid)
         vmx_tlb_flush_context(&v->on->vmx.tlb, v->vmx.vpid);
     v->set_up = true;

@@ -102,6 +102,8 @@ struct vcpu {
     struct real_state real; /* vmm/real.h */
     struct vcpu_messages messages;
     struct shadow shadow;
+    u8 faults_filtered; /* shadow.filter as the VMCS has it */
+    u32 exceptions;     /* those that exit, #PF among them */
     struct vcpu_stats stats;
     void *fpu; /* XSAVE area, valid while the vCPU is not current */
 };
@@ -233,11 +235,17 @@ bool vms_all_ended(void);
 /* One more VM that vms_all_ended() waits for. */
 void vm_started(void);
 
-/* Executes a flush that mm/ asked for; v is current. */
+/* Which exceptions exit, #PF among them; which page faults do, the shadow says. v is current. */
+void vcpu_set_exceptions(struct vcpu *v, u32 exceptions);
+void vcpu_filter_faults(struct vcpu *v);
+
+/* Executes what mm/ asked for, a flush and the filter of page faults; v is current. */
 static inline void vcpu_flush(struct vcpu *v, struct flush flush)
 {
     const struct vmx_tlb_ops *ops = &v->on->vmx.tlb;
 
+    if (unlikely(v->shadow.filter != v->faults_filtered))
+        vcpu_filter_faults(v);
     if (likely(flush.width == FLUSH_NONE) || !v->vmx.vpid)
         return;
     if (flush.width == FLUSH_ADDRESS)

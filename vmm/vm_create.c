@@ -4,6 +4,7 @@
  */
 #include "vmm/vm_create.h"
 
+#include "arch/cpuid.h"
 #include "arch/log.h"
 #include "arch/string.h"
 #include "arch/tsc.h"
@@ -134,6 +135,7 @@ static enum err make_shadow(struct vm *vm, struct vcpu *v, const struct boot_inf
         .vm = &vm->shadow,
         .vcpu = v->index,
         .maxphyaddr = (u8)vm->platform.cpuid.maxphyaddr,
+        .host_maxphyaddr = (u8)cpu_maxphyaddr(),
         .frame_count = MAX(shadow_frames_suggested(vm->config->memory), SHADOW_FRAMES_MIN),
         .hfn_base = 0,
         .hfn_count = info->ram_top >> PAGE_SHIFT,

@@ -183,7 +183,7 @@ static enum err write_constants(const struct vmx_vcpu *v, const struct vmx_setup
         u64 value;
     } fields[] = {
         {VMCS_EXCEPTION_BITMAP, true, s->exception_bitmap},
-        {VMCS_PAGE_FAULT_ERROR_MASK, true, 0}, /* every #PF exits, or none: as the exception bitmap says */
+        {VMCS_PAGE_FAULT_ERROR_MASK, true, 0}, /* until vmx_guest_exit_on_faults() */
         {VMCS_PAGE_FAULT_ERROR_MATCH, true, 0},
         {VMCS_CR3_TARGET_COUNT, true, 0},
         {VMCS_EXIT_MSR_STORE_COUNT, true, 0},

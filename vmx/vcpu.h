@@ -287,6 +287,17 @@ static inline void vmx_guest_set_cr3(u64 cr3)
 {
     vmcs_write(VMCS_GUEST_CR3, cr3);
 }
+/*
+ * Which page faults exit: those with one of these bits in the error code; all if there are none. SDM Vol 3C 25.2: with
+ * bit 14 of the exception bitmap set, those with (code AND mask) = match, and with the bit clear the others. exceptions:
+ * the bitmap, with bit 14 set.
+ */
+static inline void vmx_guest_exit_on_faults(u32 exceptions, u32 bits)
+{
+    vmcs_write(VMCS_EXCEPTION_BITMAP, bits ? exceptions & ~(1u << VECTOR_PF) : exceptions);
+    vmcs_write(VMCS_PAGE_FAULT_ERROR_MASK, bits);
+    vmcs_write(VMCS_PAGE_FAULT_ERROR_MATCH, 0);
+}
 /* CR2 is live in the CPU while v is current. */
 u64 vmx_guest_cr2(void);
 void vmx_guest_set_cr2(u64 address);

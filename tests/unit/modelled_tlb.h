@@ -32,7 +32,9 @@ struct hw {
     u64 cr3;
     bool four_level, smep, smap, pge;
     u64 pdpte[4];
-    const char *broken; /* something no hardware would accept in a shadow table */
+    bool spare_bit;          /* MAXPHYADDR is below 52: bit 51 of an entry is reserved */
+    u64 frames, frames_size; /* where shadow tables can be */
+    const char *broken;      /* something no hardware would accept in a shadow table */
     u64 (*random)(void);
 };
 
@@ -109,13 +111,18 @@ static inline bool hw_allows(const struct hw *h, const struct tlb_line *t, bool 
     return !write || t->write; /* CR0.WP=1 always */
 }
 
-/* Walks the tables in memory (from the deepest cached entry, most of the time) and caches what it used. */
-static inline bool hw_walk(struct hw *h, u64 va, bool write, struct tlb_line *out)
+#define HW_RESERVED_BITS 0x7ff0000000000000ull /* where the shadow never has anything; PAE: reserved */
+#define HW_SPARE_BIT     0x0008000000000000ull
+
+/* Walks the tables in memory (from the deepest cached entry, most of the time) and caches what it used.
+ * False: *why is P and RSVD of the error code. */
+static inline bool hw_walk(struct hw *h, u64 va, bool write, struct tlb_line *out, u32 *why)
 {
     struct tlb_line t = {.valid = true, .write = true, .user = true, .exec = true, .vpn = va >> 12};
     u64 table = h->cr3;
     int level = 4;
 
+    *why = 0;
     if (!h->four_level) {
         u64 pdpte = h->pdpte[va >> 30 & 3];
         if (!(pdpte & 1))
@@ -135,13 +142,23 @@ static inline bool hw_walk(struct hw *h, u64 va, bool write, struct tlb_line *ou
         }
     }
     for (;; level--) {
+        if (h->frames_size && table - h->frames >= h->frames_size) {
+            h->broken = "the walk left the shadow's frames"; /* an old link led to what was another page */
+            return false;
+        }
         u64 *e = (u64 *)table + (va >> (12 + 9 * (level - 1)) & 511);
         if (!(*e & PTE_P)) {
             if (*e)
                 h->broken = "bits in a shadow entry that is not present";
             return false;
         }
-        if (*e & 0x7ff0000000000000ull)
+        if (h->spare_bit && (*e & HW_SPARE_BIT)) {
+            if (*e != ~0ull)
+                h->broken = "bits of the guest's in an absent shadow entry";
+            *why = 9;
+            return false;
+        }
+        if (*e & HW_RESERVED_BITS)
             h->broken = "reserved bits in a shadow entry";
         *e |= PTE_A;
         t.write &= *e >> 1 & 1;
@@ -170,10 +187,11 @@ static inline struct hw_result hw_access(struct hw *h, u64 va, bool write, bool 
     struct hw_result r = {false, 0, (write ? 2u : 0u) | (user ? 4u : 0u) | (fetch ? 16u : 0u)};
     struct tlb_line *line = tlb_line_of(h, va), t;
     bool hit = line->valid && line->vpn == va >> 12 && h->random() % 16;
+    u32 why = 0;
 
     if (hit) {
         t = *line;
-    } else if (hw_walk(h, va, write, &t)) {
+    } else if (hw_walk(h, va, write, &t, &why)) {
         *line = t;
         hit = true;
     }
@@ -182,8 +200,7 @@ static inline struct hw_result hw_access(struct hw *h, u64 va, bool write, bool 
         r.hpa = t.frame | (va & 0xfff);
         return r;
     }
-    if (hit)
-        r.error |= 1;
+    r.error |= hit ? 1 : why;
     hw_forget_address(h, va);
     return r;
 }
@@ -192,6 +209,7 @@ static inline struct hw_result hw_access(struct hw *h, u64 va, bool write, bool 
 static inline void hw_speculate(struct hw *h, u64 va)
 {
     struct tlb_line t;
-    if (hw_walk(h, va, false, &t))
+    u32 why;
+    if (hw_walk(h, va, false, &t, &why))
         *tlb_line_of(h, va) = t;
 }

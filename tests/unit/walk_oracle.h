@@ -100,8 +100,9 @@ struct o_ask {
     const struct o_view *view;        /* for t_large, may be NULL */
     bool need_global;
     bool want_fault;
-    u64 gpa;   /* wanted address */
-    u32 error; /* or wanted error code */
+    bool fault_now; /* the entry that is not present must be so now */
+    u64 gpa;        /* wanted address */
+    u32 error;      /* or wanted error code */
     bool found, unknown;
     u32 budget;
 };
@@ -176,7 +177,7 @@ static inline void o_level(struct o_ask *q, u64 table, int level, struct o_right
 
 /* One possible value of one entry. */
 static inline void o_entry(struct o_ask *q, u64 e, int level, struct o_rights r, bool leaf_time_ok,
-                           bool upper_time_ok, bool large_time_ok)
+                           bool upper_time_ok, bool large_time_ok, bool is_now)
 {
     const struct paging_state *ps = q->ps;
     bool lma = ps->efer >> 10 & 1, pae = ps->cr4 >> 5 & 1, nxe = ps->efer >> 11 & 1, pse = ps->cr4 >> 4 & 1;
@@ -185,7 +186,8 @@ static inline void o_entry(struct o_ask *q, u64 e, int level, struct o_rights r,
     u64 base;
 
     if (!(e & 1)) {
-        o_result_fault(q, false, false);
+        if (!q->fault_now || is_now)
+            o_result_fault(q, false, false);
         return;
     }
     r.w &= e >> 1 & 1;
@@ -266,7 +268,7 @@ static inline void o_level(struct o_ask *q, u64 table, int level, struct o_right
             e |= wide ? 0x60 : 0x6000000060ull; /* A and D cannot be set there and count as set */
         if (!wide)
             e = at & 4 ? e >> 32 : e & 0xffffffff;
-        o_entry(q, e, level, r, to >= q->leaf_from, to >= q->upper_from, to >= large_from);
+        o_entry(q, e, level, r, to >= q->leaf_from, to >= q->upper_from, to >= large_from, to == ~0ull);
     }
 }
 
@@ -366,4 +368,23 @@ static inline bool o_now(struct oracle *o, const struct paging_state *ps, u64 va
     q.until = ~0ull;
     o_from_root(&q);
     return q.found;
+}
+
+/* Is a #PF with that error code (P=0) legal without an exit? */
+static inline bool o_fault_legal(struct oracle *o, const struct o_view *v, u64 va, u32 error)
+{
+    struct o_ask q = {.o = o,
+                      .ps = &v->ps,
+                      .va = va,
+                      .write = error & 2,
+                      .user = error & 4,
+                      .fetch = error & 16,
+                      .want_fault = true,
+                      .fault_now = true,
+                      .error = error,
+                      .until = ~0ull,
+                      .budget = 20000};
+    q.leaf_from = q.upper_from = o_max(o_max(v->t_cr3, o_va_time(v, va)), v->t_upper);
+    o_from_root(&q);
+    return q.found || q.unknown;
 }

@@ -1,0 +1,199 @@
+/*
+ * shadow_leaf.c - the short way through a page fault and INVLPG: the tables above the leaf are traced and linked
+ * already, so nothing but the leaf entry has to be looked at.
+ *
+ * After a drain the links of traced tables say what the guest's tables say (shadow_patch.c), rights included. So
+ * the way down is remembered for a few regions of 2 MiB, until any link changes (leaf_forget). Whatever is
+ * not as usual here is left to shadow_fill.c.
+ */
+#include "mm/shadow_leaf.h"
+
+#define FORWARD_BLOCK 64u /* entries looked at around the first fault of a table */
+#define STREAK        4u  /* faults of one table with nothing in between: it is worth a trace */
+
+/* Walks the shadow down to the leaf table of gva and remembers the way. */
+struct shadow_leaf_way *leaf_find_slow(struct shadow *sh, u64 gva)
+{
+    struct shadow_leaf_way *way = &sh->leaf_way[gva >> LEAF_REGION_SHIFT & (SHADOW_LEAF_WAYS - 1)];
+    u64 all = ~0ull, any = 0;
+    struct shadow_table table;
+    u32 no = sh->root_page;
+
+    if (sh->loose_upper || sh->mode != GWALK_LONG || (sh->role & KEY_WP0))
+        return NULL;
+    for (u32 level = 4; level > 1; level--) {
+        u64 e = entry_get(sh, no, slot_of(gva, level));
+        if (!e)
+            return NULL;
+        all &= e;
+        any |= e;
+        no = link_page(sh, e);
+    }
+    if (!key_plain(sh->page[no].key))
+        return NULL;
+    table = shadow_table(sh, sh->page[no].key);
+    if (!table.at || table.pretend)
+        return NULL;
+    way->tag = leaf_tag(sh, gva);
+    way->table = (_Atomic u64 *)table.at;
+    way->page = no;
+    way->rights = (u8)((all & (PTE_W | PTE_U)) >> 1 | (any & PTE_NX ? 0 : GWALK_RIGHT_X));
+    sh->leaf_known = true;
+    return way;
+}
+
+void shadow_leaf_forget(struct shadow *sh)
+{
+    for (u32 i = 0; i < SHADOW_LEAF_WAYS; i++)
+        sh->leaf_way[i].tag = LEAF_NO_TAG;
+    sh->leaf_known = false;
+}
+
+/* A loose table's entry is made to agree with the primary: hardware has forgotten the address, too. */
+static void refresh(struct shadow *sh, u32 no, u32 slot, u64 primary)
+{
+    if (sh->page[no].flags & PAGE_LOOSE) {
+        shadow_note_primary(sh, no, slot, primary);
+        leaf_rederive(sh, no, slot, primary);
+    }
+}
+
+void shadow_forward_around(struct shadow *sh, u32 no, u32 slot)
+{
+    struct shadow_page *p = &sh->page[no];
+    u32 count = p->forwarded ? ENTRIES : FORWARD_BLOCK;
+    u32 first = slot & ~(count - 1);
+    struct shadow_table table = shadow_table(sh, p->key);
+
+    if (!table.at || !page_forwards(sh, p))
+        return;
+    for (u32 i = first; i < first + count; i++)
+        if (entry_raw(sh, no, i) == ENTRY_ABSENT && !(shadow_primary_in(table, p->key, i) & PTE_P))
+            shadow_entry_forward(sh, no, i);
+}
+
+/* A fault with P=0 in a table without a trace: would tracing it, and so sparing the exit, pay? */
+static bool worth_tracing(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    if (!sh->tuning.demand_faults)
+        return false;
+    p->faults++;
+    sh->streak = sh->streak_page == no + 1 ? sh->streak + 1 : 1;
+    sh->streak_page = no + 1;
+    return sh->streak >= STREAK || p->faults >= (u32)sh->tuning.demand_faults << p->patience;
+}
+
+/* The guest's entry is not present. */
+static void own_fault(struct shadow *sh, u32 no, u32 slot, u64 primary)
+{
+    refresh(sh, no, slot, primary);
+    if (!sh->can_forward)
+        return;
+    if ((sh->page[no].flags & PAGE_LOOSE) && worth_tracing(sh, no))
+        shadow_retrace(sh, key_gfn(sh->page[no].key));
+    shadow_forward_around(sh, no, slot);
+}
+
+/* Entries around slot that the guest has used before (A=1), but this shadow has not. */
+static void fill_used_around(struct shadow *sh, const struct shadow_leaf_way *way, u32 slot)
+{
+    u32 count = sh->tuning.prefill_used, filled = 0;
+    u32 first = slot & ~(count - 1);
+
+    for (u32 i = first; i < first + count; i++) {
+        u64 primary = atomic_load_explicit(&way->table[i], memory_order_seq_cst);
+        if ((primary & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || entry_get(sh, way->page, i))
+            continue;
+        shadow_note_primary(sh, way->page, i, primary);
+        filled += leaf_rederive(sh, way->page, i, primary) != 0;
+    }
+    counter_add(&sh->stats.fills_extra, filled);
+}
+
+/* Is a neighbour there that the guest has used? */
+static inline bool neighbour_used(const struct shadow *sh, const struct shadow_leaf_way *way, u32 slot)
+{
+    u64 primary = atomic_load_explicit(&way->table[slot ^ 1], memory_order_relaxed);
+
+    return (primary & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !entry_get(sh, way->page, slot ^ 1);
+}
+
+bool shadow_leaf_fault(struct shadow *sh, u64 gva, u32 access, struct shadow_fault *out)
+{
+    struct shadow_leaf_way *way = leaf_find(sh, gva);
+    u32 slot = slot_of(gva, 1), no;
+    u64 primary, need, map, gfn, entry;
+
+    if (!way)
+        return false;
+    no = way->page;
+    primary = atomic_load_explicit(&way->table[slot], memory_order_seq_cst);
+    if (!(primary & PTE_P)) {
+        out->verdict = SHADOW_GUEST_FAULT;
+        out->error = gwalk_access_bits(&sh->paging, access);
+        own_fault(sh, no, slot, primary);
+        return true;
+    }
+    if (unlikely(primary & leaf_reserved(sh, sh->role)))
+        return false;
+    if (!gwalk_permitted(&sh->paging, access,
+                         way->rights &
+                             ((primary & (PTE_W | PTE_U)) >> 1 | (primary & PTE_NX ? 0 : GWALK_RIGHT_X)))) {
+        out->verdict = SHADOW_GUEST_FAULT;
+        out->error = gwalk_access_bits(&sh->paging, access) | (u32)PF_P;
+        refresh(sh, no, slot, primary);
+        return true;
+    }
+    gfn = (primary & PTE_ADDR_MASK) >> PAGE_SHIFT;
+    map = p2m_get(sh->vm->p2m, gfn);
+    if (unlikely(p2m_entry_type(map) != P2M_RAM_RW))
+        return false;
+    need = PTE_A | (access & GWALK_WRITE ? PTE_D : 0);
+    if ((primary & need) != need) {
+        u64 expected = primary;
+        if (!atomic_compare_exchange_strong(&way->table[slot], &expected, primary | need))
+            return false;
+        primary |= need;
+    }
+    if ((access & GWALK_WRITE) && trace_active(&sh->vm->traces->frame[gfn])) {
+        out->verdict = SHADOW_TRACED_WRITE;
+        out->gpa = GPA(gfn << PAGE_SHIFT | (gva & PAGE_MASK));
+        refresh(sh, no, slot, primary);
+        return true;
+    }
+    shadow_note_primary(sh, no, slot, primary);
+    entry = leaf_rederive(sh, no, slot, primary);
+    if (unlikely(!entry || ((access & GWALK_WRITE) && !(entry & PTE_W))))
+        return false;
+    counter_one(&sh->stats.fills);
+    sh->streak_page = 0;
+    if (neighbour_used(sh, way, slot) && sh->tuning.prefill_used > 1)
+        fill_used_around(sh, way, slot);
+    return true;
+}
+
+bool shadow_leaf_sync(struct shadow *sh, u64 gva)
+{
+    struct shadow_leaf_way *way = leaf_find(sh, gva);
+    u32 slot = slot_of(gva, 1);
+    const struct shadow_page *p;
+    u64 primary;
+
+    sh->streak_page = 0;
+    if (!way)
+        return false;
+    p = &sh->page[way->page];
+    if (!(p->flags & PAGE_LOOSE))
+        return true;
+    primary = atomic_load_explicit(&way->table[slot], memory_order_seq_cst);
+    if (likely(p->snapshot && !(p->flags & PAGE_FRESH))) {
+        u64 *seen = &shadow_snapshot(sh, p)[slot];
+        if (*seen == primary)
+            return true;
+        *seen = primary;
+    }
+    leaf_rederive(sh, way->page, slot, primary);
+    return true;
+}
