@@ -11,12 +11,6 @@
 #define OPCODE_INS          0x6C /* 6C..6F: INS, OUTS */
 #define OPCODE_STRING_MASK  0xFC
 
-static enum exit_result done(struct vcpu *v)
-{
-    atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
-    return EXIT_RESUME;
-}
-
 static u64 size_mask(unsigned size)
 {
     return size == 8 ? ~0ull : BIT(8 * size) - 1;
@@ -46,7 +40,7 @@ static void set_part(u64 *reg, unsigned size, u64 value)
     *reg = size == 8 ? value : size == 4 ? (u32)value : (*reg & ~size_mask(size)) | (value & size_mask(size));
 }
 
-static enum exit_result string_io(struct vcpu *v, u64 q)
+static rarely_run enum exit_result string_io(struct vcpu *v, u64 q)
 {
     bool in = vmx_io_is_in(q), rep = vmx_io_has_rep(q);
     unsigned size = vmx_io_size(q), pointer = in ? VMX_RDI : VMX_RSI;
@@ -83,15 +77,16 @@ static enum exit_result string_io(struct vcpu *v, u64 q)
         return EXIT_YIELD;
     }
     if (status == EMULATE_OK && !left)
-        vmx_guest_skip(&v->vmx);
-    return done(v);
+        return exit_done(v);
+    return EXIT_RESUME;
 }
 
+/* What a device has to say to a vCPU, this one too, it says by struct vplat_ops. */
 enum exit_result exit_io(struct vcpu *v)
 {
-    u64 q = vmx_exit_qualification(&v->vmx);
+    u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION);
     unsigned size = vmx_io_size(q);
-    u32 value = (u32)(v->vmx.gpr[VMX_RAX] & size_mask(size));
+    u32 value = (u32)v->vmx.gpr[VMX_RAX];
 
     if (unlikely(vmx_io_is_string(q)))
         return string_io(v, q);
@@ -100,6 +95,5 @@ enum exit_result exit_io(struct vcpu *v)
     vplat_io(&v->vm->platform, tsc_read(), vmx_io_port(q), size, !vmx_io_is_in(q), &value);
     if (vmx_io_is_in(q))
         set_part(&v->vmx.gpr[VMX_RAX], size, value);
-    vmx_guest_skip(&v->vmx);
-    return done(v);
+    return exit_done(v);
 }

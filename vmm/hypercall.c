@@ -113,28 +113,37 @@ static const hypercall_handler calls[PB_CALL_LAST - PB_CALL_FIRST + 1] = {
     [PB_CALL_STATS - PB_CALL_FIRST] = call_stats,
 };
 
+static rarely_run enum exit_result wait_for_message(struct vcpu *v)
+{
+    v->interruptible = vmx_guest_rflags() & RFLAGS_IF;
+    vcpu_sleep(v, VCPU_WAITING);
+    return EXIT_YIELD;
+}
+
+static enum exit_result refuse(struct vcpu *v, u32 status)
+{
+    v->vmx.gpr[VMX_RAX] = status;
+    return exit_done(v);
+}
+
 enum exit_result exit_vmcall(struct vcpu *v)
 {
     u64 *regs = v->vmx.gpr;
-    bool is64 = vmx_guest_code_bits(&v->vmx) == 64;
-    u64 number = is64 ? regs[VMX_RAX] : (u32)regs[VMX_RAX];
+    u32 number = (u32)regs[VMX_RAX];
 
+    if (unlikely(real_cpl(v) != 0))
+        return refuse(v, PB_STATUS_NOT_KERNEL);
+    if (number < PB_CALL_FIRST || number > PB_CALL_LAST)
+        return refuse(v, PB_STATUS_UNKNOWN_CALL);
+    if (vmx_guest_code_bits(&v->vmx) != 64)
+        for (u32 r = VMX_RCX; r <= VMX_RSI; r++)
+            regs[r] = (u32)regs[r];
+    else if (regs[VMX_RAX] != number)
+        return refuse(v, PB_STATUS_UNKNOWN_CALL);
     v->yields = false;
-    if (real_cpl(v) != 0) {
-        regs[VMX_RAX] = PB_STATUS_NOT_KERNEL;
-    } else if (number < PB_CALL_FIRST || number > PB_CALL_LAST) {
-        regs[VMX_RAX] = PB_STATUS_UNKNOWN_CALL;
-    } else {
-        if (!is64)
-            for (u32 r = VMX_RCX; r <= VMX_RSI; r++)
-                regs[r] = (u32)regs[r];
-        regs[VMX_RAX] = calls[number - PB_CALL_FIRST](v, regs);
-    }
-    if (unlikely(v->messages.waits)) { /* RIP stays: messages_finish_wait() ends the call */
-        v->interruptible = vmx_guest_rflags() & RFLAGS_IF;
-        vcpu_sleep(v, VCPU_WAITING);
-        return EXIT_YIELD;
-    }
-    vmx_guest_skip(&v->vmx);
+    regs[VMX_RAX] = calls[number - PB_CALL_FIRST](v, regs);
+    if (unlikely(v->messages.waits)) /* RIP stays: messages_finish_wait() ends the call */
+        return wait_for_message(v);
+    (void)exit_done(v);
     return v->yields ? EXIT_YIELD : EXIT_RESUME;
 }

@@ -169,14 +169,9 @@ static void access_range(struct vplatform *vp, const struct port_range *r, u64 n
         *value = read_device(vp, r->device, now, port, size) & size_mask(size);
 }
 
-void vplat_io(struct vplatform *vp, u64 now, u16 port, u32 size, bool write, u32 *value)
+static void device_io(struct vplatform *vp, const struct port_range *r, u64 now, u16 port, u32 size,
+                      bool write, u32 *value)
 {
-    const struct port_range *r = find_range(port);
-    if (r->device == PORT_IGNORED) { /* the delay ports are not worth the lock */
-        if (!write)
-            *value = size_mask(size);
-        return;
-    }
     spinlock_acquire(&vp->lock);
     if (r->unit == WIDE || size == 1) {
         access_range(vp, r, now, port, size, write, value);
@@ -193,4 +188,14 @@ void vplat_io(struct vplatform *vp, u64 now, u16 port, u32 size, bool write, u32
     }
     vplat_update(vp, now);
     spinlock_release(&vp->lock);
+}
+
+void vplat_io(struct vplatform *vp, u64 now, u16 port, u32 size, bool write, u32 *value)
+{
+    const struct port_range *r = find_range(port);
+
+    if (r->device != PORT_IGNORED)
+        device_io(vp, r, now, port, size, write, value);
+    else if (!write) /* the delay ports are not worth the lock */
+        *value = size_mask(size);
 }
