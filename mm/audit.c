@@ -6,6 +6,7 @@
 
 #define ADDR_4K_MASK32 0xfffff000u
 #define ADDR_4M_MASK32 0xffc00000u
+#define SECOND_LOOKS   3u
 #define SEARCH_BUDGET  (1u << 20) /* shadow entries looked at to find a linear address for the report */
 
 static const char *const kind_names[] = {
@@ -18,6 +19,7 @@ static const char *const kind_names[] = {
     [AUDIT_WRONG_CHILD] = "leads to a table made from something else",
     [AUDIT_UNTRACED_TABLE] = "table is neither traced nor loose",
     [AUDIT_RMAP] = "mapping that the rmap does not know",
+    [AUDIT_FORWARDED] = "the guest would get a fault that is not its own",
 };
 
 const char *audit_kind_name(enum audit_kind kind)
@@ -161,6 +163,16 @@ static enum audit_kind audit_entry(struct shadow *sh, u32 no, u32 slot, u64 *pri
     return loose || child_matches(sh, key, slot, &m, e) ? AUDIT_CLEAN : AUDIT_WRONG_CHILD;
 }
 
+static enum audit_kind audit_forwarded(const struct shadow *sh, u32 no, u32 slot, u64 *primary)
+{
+    const struct shadow_page *p = &sh->page[no];
+
+    if (key_direct(p->key) || (p->flags & PAGE_LOOSE) || !p->forwarded || !sh->can_forward)
+        return AUDIT_FORWARDED;
+    *primary = shadow_primary(sh, p->key, slot);
+    return *primary & PTE_P ? AUDIT_FORWARDED : AUDIT_CLEAN;
+}
+
 /* Finds a linear address that leads through page `wanted`; fills the path. */
 static bool find_path(const struct shadow *sh, struct audit_report *r, u32 no, u32 wanted, u32 slot, u64 gva,
                       u32 *budget)
@@ -201,46 +213,94 @@ static void locate(const struct shadow *sh, struct audit_report *r, u32 no)
     }
 }
 
-static bool report_difference(const struct shadow *sh, struct audit_report *r, enum audit_kind kind, u32 no,
-                              u32 slot, u64 primary)
+struct finding {
+    enum audit_kind kind;
+    u32 no, slot;
+    u64 primary;
+};
+
+static void report_finding(const struct shadow *sh, struct audit_report *r, const struct finding *f)
 {
-    u64 key = sh->page[no].key;
+    u64 key = sh->page[f->no].key;
 
     memset(r, 0, sizeof *r);
-    r->kind = kind;
+    r->kind = f->kind;
     r->table_gfn = key_gfn(key);
     r->level = (u8)key_level(key);
-    r->slot = slot;
-    r->primary = primary;
-    r->derived = entry_get(sh, no, slot);
-    locate(sh, r, no);
+    r->slot = f->slot;
+    r->primary = f->primary;
+    r->derived = entry_get(sh, f->no, f->slot);
+    locate(sh, r, f->no);
+}
+
+/* The other way round: is the table that a page was made from writable through this vCPU's own shadow? */
+static bool writable_somewhere(const struct shadow *sh, u64 gfn, struct finding *f)
+{
+    u64 frame = p2m_entry_hpa(p2m_get(sh->vm->p2m, gfn)).v;
+    rmap_location at[RMAP_NODE_SLOTS];
+    int count = rmap_find(&sh->rmap, frame >> PAGE_SHIFT, at);
+    u32 direct = shadow_direct_page(sh, gfn);
+
+    if (direct && count >= 0 && count < RMAP_NODE_SLOTS)
+        at[count++] = RMAP_LOCATION(direct - 1, gfn & (ENTRIES - 1));
+    for (int i = 0; i < count; i++) {
+        u32 no = RMAP_LOCATION_PAGE(at[i]), slot = RMAP_LOCATION_SLOT(at[i]);
+        u64 e = entry_get(sh, no, slot);
+        if (!(e & PTE_W) || (e & PTE_ADDR_MASK) != frame)
+            continue;
+        *f = (struct finding){AUDIT_TRACED_WRITABLE, no, slot, 0};
+        return true;
+    }
     return false;
+}
+
+static bool page_differs(struct shadow *sh, u32 no, struct finding *f)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    *f = (struct finding){.no = no};
+    if (!key_direct(p->key) && !(p->flags & PAGE_LOOSE)) {
+        struct trace *t = trace_of(sh->vm->traces, key_gfn(p->key));
+        if (!t || !(trace_interest(t) & BIT(sh->vcpu)))
+            f->kind = AUDIT_UNTRACED_TABLE;
+        else if (writable_somewhere(sh, key_gfn(p->key), f))
+            return true;
+    }
+    for (f->slot = 0; f->kind == AUDIT_CLEAN && f->slot < ENTRIES; f->slot++)
+        if (entry_get(sh, no, f->slot))
+            f->kind = audit_entry(sh, no, f->slot, &f->primary);
+        else if (sh->absent && entry_raw(sh, no, f->slot) == ENTRY_FORWARDED)
+            f->kind = audit_forwarded(sh, no, f->slot, &f->primary);
+    f->slot -= f->slot != 0;
+    return f->kind != AUDIT_CLEAN;
+}
+
+bool audit_page(struct shadow *sh, u32 no, struct audit_report *report)
+{
+    struct finding f;
+
+    for (u32 looks = 0; sh->page[no].state == PAGE_LIVE && page_differs(sh, no, &f); looks++) {
+        if (looks == SECOND_LOOKS) {
+            report_finding(sh, report, &f);
+            return false;
+        }
+        shadow_drain(sh);
+        shadow_settle(sh);
+    }
+    return true;
 }
 
 bool shadow_audit(struct shadow *sh, struct audit_report *report, struct flush *flush)
 {
+    bool clean = true;
+
     memset(report, 0, sizeof *report);
     shadow_drain(sh);
     shadow_settle(sh);
+    for (u32 no = 0; clean && no < sh->frame_count; no++)
+        clean = audit_page(sh, no, report);
     *flush = shadow_take_owed(sh);
-    for (u32 no = 0; no < sh->frame_count; no++) {
-        struct shadow_page *p = &sh->page[no];
-        if (p->state != PAGE_LIVE)
-            continue;
-        if (!key_direct(p->key) && !(p->flags & PAGE_LOOSE)) {
-            struct trace *t = trace_of(sh->vm->traces, key_gfn(p->key));
-            if (!t || !(trace_interest(t) & BIT(sh->vcpu)))
-                return report_difference(sh, report, AUDIT_UNTRACED_TABLE, no, 0, 0);
-        }
-        for (u32 slot = 0; slot < ENTRIES; slot++) {
-            u64 primary = 0;
-            enum audit_kind kind =
-                entry_get(sh, no, slot) ? audit_entry(sh, no, slot, &primary) : AUDIT_CLEAN;
-            if (kind != AUDIT_CLEAN)
-                return report_difference(sh, report, kind, no, slot, primary);
-        }
-    }
-    return true;
+    return clean;
 }
 
 void shadow_audit_print(const struct audit_report *r)

@@ -3,7 +3,8 @@
  *
  * For debug builds and tests: slow, shares no code with the fill path. Differences that the architecture
  * allows (a patch not yet drained, a loose table before its event) are ruled out by draining first, which is
- * always legal; loose tables are checked for structure only.
+ * always legal; loose tables are checked for structure only. Other vCPUs may write tables meanwhile: a difference
+ * counts if it is still there after another drain.
  */
 #pragma once
 #include "arch/types.h"
@@ -19,6 +20,7 @@ enum audit_kind {
     AUDIT_WRONG_CHILD,     /* link to a table that was made from something else */
     AUDIT_UNTRACED_TABLE,  /* table derived from a frame without interest bit, and not loose */
     AUDIT_RMAP,            /* a leaf that the rmap does not know */
+    AUDIT_FORWARDED,       /* its faults go to the guest, but the primary is present, or nobody watches it */
 };
 
 struct audit_report {
@@ -35,7 +37,29 @@ struct audit_report {
 /* Returns true when clean; else *report is the first difference. flush: from the draining. */
 bool shadow_audit(struct shadow *sh, struct audit_report *report, struct flush *flush);
 
+/* What shadow_audit_changes() remembers of one shadow. */
+struct audit_history {
+    u64 elsewhere; /* counts of what changes entries anywhere */
+    u64 pages;     /* looked at so far */
+    u64 postponed; /* audits left to a later exit, because patches were on their way */
+};
+
+/*
+ * The same after each exit, for the part that may have changed since the last time: pages that are new or have just
+ * been traced, those on the way to the linear address `at`, and those made from the guest page at `at` (where a traced
+ * write goes); everything after a frame was dropped, a request of another vCPU served, or pages reclaimed. Nothing is
+ * drained: while a patch is on its way to this vCPU, the audit is left to the exit after its event, so the shadow
+ * behaves as it does without audit. What other vCPUs' patches have changed is left to shadow_audit(). at: NULL where
+ * the exit has no address.
+ */
+bool shadow_audit_changes(struct shadow *sh, struct audit_history *history, const gva_t *at,
+                          struct audit_report *report, struct flush *flush);
+
 /* Prints it with both paths on the log. */
+/* Of audit*.c: one page, if it is in use. A page that differs counts if it still does after its patches have been
+ * drained; other vCPUs may go on writing, so it is looked at more than once. */
+bool audit_page(struct shadow *sh, u32 no, struct audit_report *report);
+
 void shadow_audit_print(const struct audit_report *report);
 
 const char *audit_kind_name(enum audit_kind kind);

@@ -54,6 +54,7 @@ enum shadow_page_state { PAGE_FREE, PAGE_LIVE, PAGE_STALE, PAGE_TAKEN /* by the 
 #define PAGE_FRESH      0x2u /* loose, and the snapshot does not describe the entries yet */
 #define PAGE_REFERENCED 0x4u /* used since reclaim last looked */
 #define PAGE_ORPHAN     0x8u /* its link was cut because the guest cut it: probably no table any more */
+#define PAGE_AUDITED    0x80u /* not loose, and nothing is known to have changed since audit.c found it right */
 
 struct shadow_page {
     u64 key;       /* 0 unless LIVE */

@@ -61,6 +61,7 @@ enum config_channel_key {
 
 enum config_format { FORMAT_AUTO, FORMAT_LINUX, FORMAT_MULTIBOOT, FORMAT_ELF, FORMAT_FLAT };
 enum config_log { LOG_QUIET, LOG_NORMAL, LOG_DEBUG };
+enum config_audit { CONFIG_AUDIT_OFF, CONFIG_AUDIT_ON, CONFIG_AUDIT_EVERY };
 enum config_console { CONSOLE_SERIAL = 1, CONSOLE_SCREEN = 2, CONSOLE_BOTH = 3 };
 enum config_shadow { SHADOW_PER_VCPU, SHADOW_SHARED };
 enum config_paging { PAGING_SHADOW, PAGING_EPT };
@@ -111,7 +112,7 @@ struct config {
     enum config_console console;
     enum config_log log;
     bool exit;
-    bool audit;
+    enum config_audit audit;
     char keyboard[CONFIG_MAX_NAME]; /* "" = the first VM */
     u8 escape;                      /* the control character, 1..26; default 1 (ctrl-a) */
     u32 at[CONFIG_MACHINE_KEYS];

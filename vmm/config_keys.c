@@ -61,7 +61,9 @@ WORD_PARSER(parse_console, p->config->console, enum config_console, {"serial", C
 WORD_PARSER(parse_log, p->config->log, enum config_log, {"quiet", LOG_QUIET}, {"normal", LOG_NORMAL},
             {"debug", LOG_DEBUG})
 WORD_PARSER(parse_exit, p->config->exit, bool, ON_OFF)
-WORD_PARSER(parse_audit, p->config->audit, bool, ON_OFF)
+WORD_PARSER(parse_audit, p->config->audit, enum config_audit, {"off", CONFIG_AUDIT_OFF},
+            {"on", CONFIG_AUDIT_ON}, {"every", CONFIG_AUDIT_EVERY}, {"yes", CONFIG_AUDIT_ON},
+            {"no", CONFIG_AUDIT_OFF})
 WORD_PARSER(parse_format, p->vm->format, enum config_format, {"auto", FORMAT_AUTO}, {"linux", FORMAT_LINUX},
             {"multiboot", FORMAT_MULTIBOOT}, {"elf", FORMAT_ELF}, {"flat", FORMAT_FLAT})
 WORD_PARSER(parse_shadow, p->vm->shadow, enum config_shadow, {"per-vcpu", SHADOW_PER_VCPU},

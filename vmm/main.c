@@ -93,7 +93,7 @@ static void read_config(const struct boot_info *info, struct config_report *repo
         log_line("no %s: running the demonstration", BOOT_CONFIG_PATH);
     enum err parsed = config_parse_boot(text, size, &config, report);
     log_debug = config.log == LOG_DEBUG;
-    audit_on = config.audit;
+    audit_mode = config.audit;
     if (parsed != ERR_OK)
         log_line("configuration: %u errors", report->errors);
 }

@@ -21,7 +21,7 @@
 #include "arch/console.h"
 #include "arch/idle.h"
 #include "arch/tsc.h"
-#include "mm/audit.h"
+#include "vmm/audit.h"
 #include "vmm/console.h"
 #include "vmm/events.h"
 #include "vmm/exit.h"
@@ -30,7 +30,6 @@
 #define SLICE_US        5000u /* of a CPU that several vCPUs want */
 #define SLICE_WAKE_US   500u /* what the current one has had, at least, when one that woke up takes its place */
 #define TIMER_ENTRIES   32
-#define AUDIT_PERIOD    256u  /* exits */
 #define CONSOLE_POLL_US 5000u /* how often the boot CPU looks at the keyboard */
 #define CONSOLE_PUMP_US 1000u /* while output waits: a FIFO of 16 bytes takes 1.4 ms at 115200 baud */
 
@@ -259,23 +258,6 @@ static inline __attribute__((always_inline)) bool before_entry(struct vmm_cpu *m
     return true;
 }
 
-/* [machine] audit = on: the whole shadow against a naive walk, every AUDIT_PERIOD exits. */
-static void audit(struct vcpu *v)
-{
-    struct audit_report report;
-    struct flush flush;
-
-    if (vcpu_exits(v) % AUDIT_PERIOD)
-        return;
-    bool clean = shadow_audit(&v->shadow, &report, &flush);
-    vcpu_flush(v, flush);
-    counter_one(&v->stats.audits);
-    if (clean)
-        return;
-    shadow_audit_print(&report);
-    vm_fail(v, "shadow audit: %s", audit_kind_name(report.kind));
-}
-
 /*
  * After each exit, called by vmx/entry.asm: what the exit asks for, and whether the guest may go on at once. It may if
  * nobody asks anything of it, no deadline has passed, and its timer is good for one more entry; that no kick has come
@@ -296,7 +278,7 @@ static u64 after_exit(struct vmx_vcpu *vmx)
 static u64 after_audited_exit(struct vmx_vcpu *vmx)
 {
     (void)after_exit(vmx);
-    audit((struct vcpu *)vmx);
+    audit_exit((struct vcpu *)vmx);
     return VMX_LEAVE;
 }
 
@@ -330,7 +312,7 @@ static void run(struct vmm_cpu *me, struct vcpu *v, u64 seen)
     me->wake_at = 0;
     v->deadline = now; /* timers and the others are looked at, and the timer set */
     v->timer_entries = 0;
-    v->vmx.on_exit = audit_on ? after_audited_exit : after_exit;
+    v->vmx.on_exit = audit_mode == CONFIG_AUDIT_OFF ? after_exit : after_audited_exit;
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
     while (step(me, v)) {
     }

@@ -5,13 +5,15 @@
 #include "arch/format.h"
 #include "arch/log.h"
 #include "arch/tsc.h"
+#include "vmm/audit.h"
 #include "vmm/console.h"
 #include "vmm/guest_regs.h"
 #include "vmm/real.h"
 #include "vmm/sched.h"
 #include "vmm/stats.h"
 
-bool log_debug, audit_on;
+bool log_debug;
+enum config_audit audit_mode;
 
 void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
 {
@@ -208,18 +210,16 @@ bool vms_all_ended(void)
 void vm_report_end(struct vm *vm)
 {
     u64 ms = tsc_ticks_to_ns(tsc_read() - vm->started_tsc, tsc_hz()) / 1000000;
-    u64 exits = 0, audits = 0;
+    u64 exits = 0;
 
-    for (u32 i = 0; i < vm->vcpus; i++) {
+    for (u32 i = 0; i < vm->vcpus; i++)
         exits += vcpu_exits(vm->vcpu[i]);
-        audits += counter_get(&vm->vcpu[i]->stats.audits);
-    }
     vmm_console_finish(vm);
     messages_vm_ended(vm);
     log_line("vm %s: ended: %s, code %u, after %lu ms and %lu exits", vm->name, vm->end_words, vm->exit_code,
              ms, exits);
-    if (audit_on)
-        log_line("vm %s: %lu audits of its shadow", vm->name, audits);
+    if (audit_mode != CONFIG_AUDIT_OFF)
+        audit_print(vm);
     if (log_debug)
         stats_print(vm);
     atomic_fetch_sub_explicit(&vms_running, 1, memory_order_release);

@@ -20,6 +20,7 @@
 #include "arch/regs.h"
 #include "arch/types.h"
 #include "ipc/abi.h"
+#include "mm/audit.h"
 #include "mm/matrix.h"
 #include "mm/p2m.h"
 #include "mm/shadow.h"
@@ -105,6 +106,8 @@ struct vcpu {
     u8 faults_filtered; /* shadow.filter as the VMCS has it */
     u32 exceptions;     /* those that exit, #PF among them */
     struct vcpu_stats stats;
+    u64 audits_due; /* with [machine] audit: its exits; vmm/audit.h */
+    struct audit_history audited;
     void *fpu; /* XSAVE area, valid while the vCPU is not current */
 };
 
@@ -226,8 +229,9 @@ void vm_fail_entry(struct vcpu *v, enum vmx_enter_result result);
  * bench`. */
 void vm_bench_byte(struct vm *vm, u8 byte);
 
-/* [machine] log = debug, audit = on; set before any VM runs */
-extern bool log_debug, audit_on;
+/* [machine] log = debug, audit; set before any VM runs */
+extern bool log_debug;
+extern enum config_audit audit_mode;
 
 /* The last vCPU of the VM has stopped: says so. */
 void vm_report_end(struct vm *vm);

@@ -7,7 +7,7 @@ $(BUILD)/tsan/tsan_channel: mm/channel.c mm/matrix.c
 $(BUILD)/tsan/tsan_queue: ipc/queue.c ipc/landing.c
 $(BUILD)/tsan/tsan_ipc: ipc/send.c ipc/receive.c ipc/page.c ipc/grant.c ipc/landing.c ipc/queue.c
 $(BUILD)/tsan/tsan_stats: vmm/stats.c vmx/exit.c tests/unit/host_log.c arch/err.c tests/unit/stats_world.h \
-                          $(filter-out mm/frames.c mm/hostmap.c mm/audit.c,$(wildcard mm/*.c))
+                          $(filter-out mm/frames.c mm/hostmap.c mm/audit.c mm/audit_changes.c,$(wildcard mm/*.c))
 
 $(BUILD)/tsan/tsan_%: tests/tsan/tsan_%.c tests/tsan/threads.h $(wildcard mm/channel.h mm/matrix.h ipc/*.h)
 	$(call say,TSAN,$@)

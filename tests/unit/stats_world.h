@@ -24,6 +24,7 @@ static struct vm world_vm;
 static struct vcpu world_vcpu[WORLD_VCPUS];
 static struct vplat_cpu world_cpu[WORLD_VCPUS];
 static struct host_shadow world_host[WORLD_VCPUS];
+static u32 world_vcpus = WORLD_VCPUS;
 
 struct vm *vms[VM_MAX];
 u32 vm_count;
@@ -52,6 +53,7 @@ static inline void world_vcpu_start(u32 i)
     struct shadow_config c = {.vm = &world_vm.shadow,
                               .vcpu = i,
                               .maxphyaddr = 46,
+                              .host_maxphyaddr = 46,
                               .frame_count = WORLD_FRAMES,
                               .hfn_base = (uintptr_t)world_ram >> PAGE_SHIFT,
                               .hfn_count = WORLD_PAGES,
@@ -88,7 +90,7 @@ static inline void world_start(void)
     memset(world_cpu, 0, sizeof(world_cpu));
     world_vm.name = "world";
     world_vm.id = 3;
-    world_vm.vcpus = WORLD_VCPUS;
+    world_vm.vcpus = world_vcpus;
     world_vm.platform.cpu = world_cpu;
     p2m_init(&world_vm.p2m, words, WORLD_PAGES);
     if (p2m_map_ram(&world_vm.p2m, 0, ptr_to_hpa(world_ram), WORLD_PAGES) != ERR_OK)
@@ -96,14 +98,14 @@ static inline void world_start(void)
     trace_map_init(&world_vm.traces, masks, WORLD_PAGES);
     world_vm.shadow = (struct shadow_vm){.p2m = &world_vm.p2m,
                                          .traces = &world_vm.traces,
-                                         .vcpus = WORLD_VCPUS,
-                                         .matrix = host_matrix(WORLD_VCPUS, MIB)};
+                                         .vcpus = world_vcpus,
+                                         .matrix = host_matrix(world_vcpus, MIB)};
     *world_entry(1, 0) = 2 << PAGE_SHIFT | WORLD_TABLE;
     *world_entry(2, 0) = 3 << PAGE_SHIFT | WORLD_TABLE;
     *world_entry(3, 0) = 4 << PAGE_SHIFT | WORLD_TABLE;
     for (u64 i = 0; i < 512; i++)
         *world_entry(4, i) = (512 + i) << PAGE_SHIFT | WORLD_PAGE;
-    for (u32 i = 0; i < WORLD_VCPUS; i++)
+    for (u32 i = 0; i < world_vcpus; i++)
         world_vcpu_start(i);
     vms[0] = &world_vm;
     vm_count = 1;

@@ -64,7 +64,7 @@ static void test_complete(void **state)
     (void)state;
     expect(
         "; a comment\n# another\n"
-        "[machine]\nconsole = serial\nlog=debug\nexit = on\nkeyboard = linux\nescape = ctrl-B\naudit = on\n\n"
+        "[machine]\nconsole = serial\nlog=debug\nexit = on\nkeyboard = linux\nescape=ctrl-B\naudit=every\n\n"
         "[vm linux]  ; with a comment\n  kernel = EFI/patchbay/vmlinuz\ninitrd: initrd\n"
         "cmdline = console=ttyS0 root=/dev/ram0 a=\"b c\"\nformat = linux\nmemory = 256M\nvcpus = 4\n"
         "cpus = 0,2-3, 63\nshadow = shared\npaging = ept\nrestart = on\ntestdev = off\r\n"
@@ -73,7 +73,7 @@ static void test_complete(void **state)
         "");
     assert_int_equal(config.console, CONSOLE_SERIAL);
     assert_int_equal(config.log, LOG_DEBUG);
-    assert_true(config.exit && config.audit);
+    assert_true(config.exit && config.audit == CONFIG_AUDIT_EVERY);
     assert_string_equal(config.keyboard, "linux");
     assert_int_equal(config.escape, 2);
     assert_int_equal(config.vm_count, 2);
