@@ -308,6 +308,45 @@ def stats_files(esp):
 STATS_BOOTS = [Boot('stats-haswell', stats_files, Spec(cpus=2)),
                Boot('stats-penryn', stats_files, Spec(cpus=2, model=PENRYN))]
 
+# ---------------------------------------------------------------- several vCPUs on one set of page tables
+
+SHARED_TABLES_INI = """[machine]
+exit = on
+log = debug
+
+[vm coherent]
+kernel = EFI/patchbay/smp64.bin
+format = flat
+memory = 64M
+vcpus = 4
+cmdline = seed=2 rounds=300
+
+[vm hostile]
+kernel = EFI/patchbay/smp64.bin
+format = flat
+memory = 64M
+vcpus = 3
+cmdline = mode=hostile seed=2 rounds=60
+
+[vm witness]
+kernel = EFI/patchbay/torture64.bin
+format = flat
+memory = 64M
+cmdline = seed=9 steps=2000
+"""
+
+
+def shared_tables_files(esp):
+    for name in ('smp64.bin', 'torture64.bin'):
+        put(esp, name, BUILD / 'tests/guests' / name)
+    write_ini(esp, SHARED_TABLES_INI)
+
+
+SHARED_TABLES_BOOTS = [
+    Boot('shared-tables-haswell', shared_tables_files, Spec(cpus=4), timeout=300),
+    Boot('shared-tables-2cpus', shared_tables_files, Spec(cpus=2), timeout=300),
+    Boot('shared-tables-penryn', shared_tables_files, Spec(cpus=2, model=PENRYN), timeout=300)]
+
 # ---------------------------------------------------------------- Linux beside the demonstration
 
 CMDLINE = 'console=ttyS0 quiet nokaslr mitigations=off tsc=reliable clearcpuid=rdrand'
