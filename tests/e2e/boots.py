@@ -409,6 +409,49 @@ LINUX_BOOTS = [Boot('linux-haswell', linux_files, Spec(cpus=3, ips=LINUX_IPS), d
                Boot('linux-penryn', linux_files_short, Spec(cpus=3, ips=LINUX_IPS, model=PENRYN), drive_linux, 1000)]
 
 
+# ---------------------------------------------------------------- the shadows audited after every exit
+
+def audited_guest_files(esp):
+    guest_files(esp)
+    write_ini(esp, GUEST_INI.replace('exit = on', 'exit = on\naudit = every'))
+
+
+LINUX_AUDITED_INI = f"""[machine]
+exit = on
+audit = every
+log = debug
+
+[vm linux]
+kernel = EFI/patchbay/vmlinuz
+initrd = EFI/patchbay/initrd
+format = linux
+memory = 256M
+cmdline = {CMDLINE}
+"""
+
+
+def linux_audited_files(esp):
+    put(esp, 'vmlinuz', BUILD / 'linux/vmlinuz')
+    put(esp, 'initrd', BUILD / 'linux/initrd')
+    write_ini(esp, LINUX_AUDITED_INI)
+
+
+def drive_linux_audited(running, facts):
+    running.console.expect(r'tsc shell-ready: (\d+)\n', timeout=700)
+    running.console.expect('linux# ', timeout=60)
+    facts['forks'] = at_shell(running, 'forks 50', timeout=300)
+    running.console.send('poweroff\n')
+    running.console.expect(pexpect.EOF, timeout=300)
+
+
+AUDITED_GUEST_BOOTS = [Boot('audited-guests-haswell', audited_guest_files, Spec(cpus=2), timeout=400),
+                       Boot('audited-guests-penryn', audited_guest_files, Spec(cpus=1, model=PENRYN), timeout=400)]
+AUDITED_LINUX_BOOTS = [Boot('audited-linux-haswell', linux_audited_files, Spec(cpus=1, ips=LINUX_IPS),
+                            drive_linux_audited, 900),
+                       Boot('audited-linux-penryn', linux_audited_files,
+                            Spec(cpus=1, ips=LINUX_IPS, model=PENRYN), drive_linux_audited, 900)]
+
+
 def native_files(esp):
     """The same kernel, initramfs and command line, started by the firmware itself."""
     snapshot.build_efi(ROOT / 'tests/e2e/native_linux.c', esp / 'EFI/BOOT/BOOTX64.EFI', esp)
