@@ -251,8 +251,8 @@ static void print_vm(const struct vm *vm)
 
     for (u32 i = 0; i < vm->vcpus && n < sizeof(on) - 8; i++)
         n += format_string(on + n, sizeof(on) - n, " %u", vm->vcpu[i]->on->cpu->index);
-    log_line("vm %s: %llu MiB, %u vCPU%s on cpu%s, %s", vm->name, vm->config->memory / MIB, vm->vcpus,
-             vm->vcpus == 1 ? "" : "s", on, load_format_name(vm->format));
+    log_line("vm %s: %llu MiB, %u vCPU%s on cpu%s%s, %s", vm->name, vm->config->memory / MIB, vm->vcpus,
+             vm->vcpus == 1 ? "" : "s", vm->vcpus == 1 ? "" : "s", on, load_format_name(vm->format));
 }
 
 static u32 create_vms(const struct boot_info *info, const struct vmx_caps *caps, struct config_report *report)

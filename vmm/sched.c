@@ -173,6 +173,7 @@ static bool make_current(struct vmm_cpu *me, struct vcpu *v)
     me->current = v;
     if (!v->set_up && !vcpu_set_up(v))
         return false;
+    vcpu_flush(v, FLUSH_NOTHING); /* what was changed while it was not current */
     return true;
 }
 

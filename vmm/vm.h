@@ -243,12 +243,13 @@ void vm_started(void);
 void vcpu_set_exceptions(struct vcpu *v, u32 exceptions);
 void vcpu_filter_faults(struct vcpu *v);
 
-/* Executes what mm/ asked for, a flush and the filter of page faults; v is current. */
+/* Executes what mm/ asked for: a flush, and the filter of page faults, which waits for its VMCS if v is not current; on
+ * the CPU where v is placed. */
 static inline void vcpu_flush(struct vcpu *v, struct flush flush)
 {
     const struct vmx_tlb_ops *ops = &v->on->vmx.tlb;
 
-    if (unlikely(v->shadow.filter != v->faults_filtered))
+    if (unlikely(v->shadow.filter != v->faults_filtered) && v->on->current == v)
         vcpu_filter_faults(v);
     if (likely(flush.width == FLUSH_NONE) || !v->vmx.vpid)
         return;

@@ -13,6 +13,7 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import boots
+import boots_smp
 from lab import machine
 
 EMULATORS_AT_ONCE = 2
@@ -24,6 +25,7 @@ def pytest_addoption(parser):
                      help='where to run what needs VMX (what needs its absence runs on qemu-tcg)')
     parser.addoption('--model', help='Bochs CPU model for all boots that do not ask for another than haswell')
     parser.addoption('--cpus', type=int, help='number of CPUs for all boots')
+    parser.addoption('--long', type=int, default=1, metavar='N', help='N times the load of SMP Linux')
 
 
 class Runner:
@@ -41,7 +43,7 @@ class Runner:
             spec = dataclasses.replace(spec, kind=option('--machine'), cpus=option('--cpus') or spec.cpus)
             if option('--model') and spec.model == boots.HASWELL:
                 spec = dataclasses.replace(spec, model=option('--model'))
-        return dataclasses.replace(boot, spec=spec)
+        return dataclasses.replace(boot, spec=spec, timeout=boot.timeout * option('--long'))
 
     def request(self, boot):
         if boot.name not in self.futures and not self.why_not(boot):
@@ -72,6 +74,7 @@ class Runner:
 
 def pytest_configure(config):
     config.stash[runner] = Runner(config)
+    boots_smp.storm_times = config.getoption('--long')
 
 
 def pytest_unconfigure(config):

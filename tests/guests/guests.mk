@@ -5,12 +5,13 @@
 #   torture64.bin  flat 64-bit: random page-table changes, every access checked
 #   smp64.bin      flat 64-bit, any number of vCPUs on one set of page tables: changes and their visibility; garbage
 #   step.bin       flat 64-bit: HLT under single step
+#   cpus64.bin     flat 64-bit, several vCPUs: shares of the CPUs, shoot-downs, IPIs, INIT and SIPI
 #
 # Each prints "NAME: PASS" (or FAIL and why) and writes its exit code to port 0xF4.
 
 TEST_GUEST_DIR := $(BUILD)/tests/guests
 TEST_GUESTS    := $(TEST_GUEST_DIR)/mb32.elf $(TEST_GUEST_DIR)/elf64.elf $(TEST_GUEST_DIR)/torture64.bin \
-                  $(TEST_GUEST_DIR)/step.bin $(TEST_GUEST_DIR)/smp64.bin
+                  $(TEST_GUEST_DIR)/step.bin $(TEST_GUEST_DIR)/smp64.bin $(TEST_GUEST_DIR)/cpus64.bin
 
 # Tables are read and written through pointers of several types.
 $(BUILD)/guest/tests/guests/%.o: GUEST_OBJ_CFLAGS += -fno-strict-aliasing
@@ -29,6 +30,13 @@ $(TEST_GUEST_DIR)/torture64.bin: $(BUILD)/guest/tests/guests/torture64.o $(GUEST
 SMP64_OBJS := $(patsubst %,$(BUILD)/guest/tests/guests/%.o,smp64_start smp64 smp64_coherent smp64_hostile) \
               $(filter %/guest_lib.o %/guest_paging.o %/format.o %/string.o,$(GUEST_LIB_OBJS))
 $(TEST_GUEST_DIR)/smp64.bin: $(SMP64_OBJS) vmm/demo/guest.ld
+	$(call say,GUESTLD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
+	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
+
+CPUS64_OBJS := $(addprefix $(BUILD)/guest/tests/guests/,cpus64.o cpus64_start.o cpus64_tests.o cpus64_apic.o)
+$(TEST_GUEST_DIR)/cpus64.bin: $(CPUS64_OBJS) $(GUEST_LIB_OBJS) vmm/demo/guest.ld
 	$(call say,GUESTLD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)

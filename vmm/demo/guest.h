@@ -53,7 +53,7 @@ struct fault {
 };
 
 void trap_init(void);
-/* What runs for interrupt `vector` (32 and above); the end-of-interrupt is sent afterwards. */
+/* What runs for interrupt `vector` (32 and above); the end-of-interrupt is sent afterwards. Or for VECTOR_NMI. */
 void trap_on_interrupt(u8 vector, void (*handler)(void));
 /* One access each; an exception in it is caught and told. Anywhere else an exception ends the guest. */
 struct fault try_read(u64 va, u64 *value);
@@ -98,6 +98,7 @@ const char *status_text(u64 status);
 
 /* Interrupts: the local APIC on (x2APIC where offered), then inbox and vector armed. */
 void talk_arm(u8 vector);
+extern bool lapic_x2apic; /* its mode: set by talk_arm(), or by whoever turns it on without that */
 void lapic_end_of_interrupt(void);
 /* Whether the inbox holds a message. */
 bool talk_inbox_ready(void);

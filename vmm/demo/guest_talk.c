@@ -13,7 +13,7 @@
 static struct pb_info self aligned_to(128);
 static struct pb_message outgoing aligned_to(64), incoming aligned_to(64);
 static struct pb_inbox inbox aligned_to(4096);
-static bool x2apic;
+bool lapic_x2apic;
 
 struct call_result guest_call(u64 number, u64 rbx, u64 rcx, u64 rdx)
 {
@@ -127,8 +127,8 @@ void talk_arm(u8 vector)
     u64 status;
 
     cpuid(1, r);
-    x2apic = (r[2] & CPUID_1_X2APIC) != 0;
-    if (x2apic) {
+    lapic_x2apic = (r[2] & CPUID_1_X2APIC) != 0;
+    if (lapic_x2apic) {
         msr_put(MSR_APIC_BASE, msr_get(MSR_APIC_BASE) | APIC_BASE_X2);
         msr_put(MSR_X2APIC_SVR, SVR_ENABLE);
     } else {
@@ -143,7 +143,7 @@ void talk_arm(u8 vector)
 
 void lapic_end_of_interrupt(void)
 {
-    if (x2apic)
+    if (lapic_x2apic)
         msr_put(MSR_X2APIC_EOI, 0);
     else
         *(volatile u32 *)XAPIC_EOI = 0;

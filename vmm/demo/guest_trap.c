@@ -59,6 +59,10 @@ void guest_trap(struct trap_frame *frame)
 {
     u64 address;
 
+    if (frame->vector == VECTOR_NMI && handlers[VECTOR_NMI]) {
+        handlers[VECTOR_NMI]();
+        return;
+    }
     if (frame->vector >= 32) {
         if (handlers[frame->vector])
             handlers[frame->vector]();
