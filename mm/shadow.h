@@ -261,6 +261,14 @@ struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length);
 struct flush shadow_give_up(struct shadow *sh, gpa_t gpa);
 
 /*
+ * The store to gpa that shadow_fault() reported is the beginning of a write of at least so many bytes: the page
+ * will hardly go on as the table it was. What was derived from it is dropped, with its trace; the instruction
+ * runs natively.
+ */
+#define SHADOW_REWRITE_BYTES 128u
+struct flush shadow_rewrite(struct shadow *sh, gpa_t gpa);
+
+/*
  * gfn no longer names frame, or only for reading (its p2m entry was changed before; call it for each gfn that
  * changed). Removes every mapping of the frame that was made by guest page tables or through gfn, and
  * everything derived from gfn as a page table. read_only: writable mappings are made read-only instead of

@@ -128,10 +128,11 @@ static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
 
     counter_one(&sh->stats.fills);
     if (key_direct(key)) {
+        bool known = entry_get(sh, no, slot) != 0;
         entry = shadow_leaf(sh, key_gfn(key) + slot, PTE_P | PTE_W | PTE_U);
         if (!shadow_entry_set(sh, no, slot, entry))
             return 0;
-        if (sh->tuning.prefill > 1)
+        if (sh->tuning.prefill > 1 && !known)
             fill_neighbours(sh, no, slot);
         return entry;
     }

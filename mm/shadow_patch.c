@@ -14,9 +14,8 @@
 #define INDEX_SIZE4    0x8000u /* index counts 4-byte entries, else 8-byte entries */
 #define TAG_SHIFT      9
 #define TAG_MASK       (7ull << TAG_SHIFT)
-#define BULK_BYTES     128 /* a write this long is a new page, not an edit of a table */
-#define UPPER_PATIENCE 8   /* upper tables stand so many times the writes of leaf tables */
-#define FLOOD_WINDOW   16  /* events after which writes to a table are not one burst any more */
+#define UPPER_PATIENCE 8  /* upper tables stand so many times the writes of leaf tables */
+#define FLOOD_WINDOW   16 /* events after which writes to a table are not one burst any more */
 
 static u64 tag_of(u64 role)
 {
@@ -299,8 +298,8 @@ static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)
 
     if (!interest)
         return;
-    if (length >= BULK_BYTES || flooded(sh, gfn)) {
-        end_trace(sh, gfn, length >= BULK_BYTES);
+    if (length >= SHADOW_REWRITE_BYTES || flooded(sh, gfn)) {
+        end_trace(sh, gfn, length >= SHADOW_REWRITE_BYTES);
         return;
     }
     sh->prefilled = 0;
@@ -349,6 +348,15 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
         end_trace(sh, gfn, false);
     else
         sh->wp0_forced_gfn = gfn;
+    if (sh->vm->vcpus > 1)
+        write_end(sh);
+    shadow_settle(sh);
+    return shadow_take_owed(sh);
+}
+
+struct flush shadow_rewrite(struct shadow *sh, gpa_t gpa)
+{
+    end_trace(sh, gpa.v >> PAGE_SHIFT, true);
     if (sh->vm->vcpus > 1)
         write_end(sh);
     shadow_settle(sh);

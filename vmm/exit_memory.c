@@ -11,8 +11,18 @@
 #include "vmm/access.h"
 #include "vmm/exit.h"
 
+/* The page has lost its trace: the CPU carries out the store itself, and should not fault for it once more. */
+static enum exit_result without_trace(struct vcpu *v, gva_t gva)
+{
+    u32 error = (u32)(PF_P | PF_W | (vmx_guest_cpl() == 3 ? PF_U : 0));
+
+    vcpu_flush(v,
+               shadow_fault(&v->shadow, gva, error, vmx_guest_cpl(), vmx_guest_rflags() & RFLAGS_AC).flush);
+    return EXIT_RESUME; /* whatever the verdict is, it comes again if it has to */
+}
+
 /* The instruction at RIP cannot be carried out here. */
-static enum exit_result give_up(struct vcpu *v, gpa_t gpa, bool traced)
+static enum exit_result give_up(struct vcpu *v, gva_t gva, gpa_t gpa, bool traced)
 {
     counter_one(&v->stats.emulate_unknown);
     if (!traced) {
@@ -24,7 +34,16 @@ static enum exit_result give_up(struct vcpu *v, gpa_t gpa, bool traced)
         return EXIT_YIELD;
     }
     vcpu_flush(v, shadow_give_up(&v->shadow, gpa));
-    return EXIT_RESUME;
+    return without_trace(v, gva);
+}
+
+/* A REP that fills or copies over a good part of a page: it becomes something else. */
+static bool rewrites_page(const struct vcpu *v, const struct insn *insn)
+{
+    u64 count = v->vmx.gpr[VMX_RCX] & (insn->addr_size == 8 ? ~0ull : BIT(8 * insn->addr_size) - 1);
+
+    return insn->rep != INSN_REP_NONE && (insn->op == INSN_STOS || insn->op == INSN_MOVS) &&
+           count >= SHADOW_REWRITE_BYTES / insn->op_size;
 }
 
 static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool traced)
@@ -39,13 +58,17 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     if (status == EMULATE_FAULT)
         return exit_inject_found(v);
     if (status != EMULATE_OK)
-        return give_up(v, gpa, traced);
+        return give_up(v, gva, gpa, traced);
     enum err decoded = decode_insn(v->access.code, v->access.fetch_bytes,
                                    (enum cpu_mode)vmx_guest_code_bits(&v->vmx), &insn);
     if (decoded == ERR_TRUNCATED && v->access.fault_vector)
         return exit_inject_found(v); /* its second page cannot be fetched */
     if (decoded != ERR_OK)
-        return give_up(v, gpa, traced);
+        return give_up(v, gva, gpa, traced);
+    if (unlikely(traced && rewrites_page(v, &insn))) {
+        vcpu_flush(v, shadow_rewrite(&v->shadow, gpa));
+        return without_trace(v, gva);
+    }
     access_state_load(v, &insn, &st);
     status = emulate_insn(&insn, &st);
     switch (status) {
@@ -58,7 +81,7 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     case EMULATE_RETRY: return EXIT_RESUME;
     case EMULATE_UNKNOWN: break;
     }
-    return give_up(v, gpa, traced);
+    return give_up(v, gva, gpa, traced);
 }
 
 enum exit_result exit_page_fault(struct vcpu *v, u32 error)
@@ -73,7 +96,7 @@ enum exit_result exit_page_fault(struct vcpu *v, u32 error)
     case SHADOW_TRACED_WRITE:
         /* The CPU itself was writing, to deliver an event: RIP is not at the writer. */
         if (unlikely(vmx_event_armed(&v->vmx)))
-            return give_up(v, f.gpa, true);
+            return give_up(v, gva, f.gpa, true);
         return emulate(v, gva, f.gpa, true);
     case SHADOW_MMIO:
         if (unlikely(vmx_event_armed(&v->vmx))) {
