@@ -305,6 +305,11 @@ static inline void cpu_fxsave(void *area)
 {
     __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
 }
+/* What every MMX instruction does first: the x87 stack is empty at top 0, all registers valid. */
+static inline void cpu_mmx_begin(void)
+{
+    __asm__ volatile("movq %%mm0, %%mm0" : : : "memory");
+}
 static inline void cpu_fxrstor(const void *area)
 {
     __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");

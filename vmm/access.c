@@ -5,35 +5,57 @@
  *                                                        none   the virtual platform
  *                                                        empty  #PF, the page is away
  *
- * A write is done only when both pages it touches can be written.
+ * A write is done only when both pages it touches can be written. The page whose traced write made the exit
+ * has been translated already (access_hint()), and so has the code, by the shadow.
  */
 #include "vmm/access.h"
 
 #include "arch/string.h"
-#include "vmx/bits.h"
+#include "mm/shadow_lookup.h"
 
-#define WORD      8u
-/* Iterations at one exit: a long fill of a page table soon ends its trace, and the CPU does the rest. */
-#define REP_LIMIT 32u
+#define WORD 8u
+
+struct packed_layout unaligned {
+    u64 word;
+};
 
 static enum emulate_status fault(struct vcpu *v, u8 vector, u32 error, gva_t address)
 {
-    v->access.fault_vector = vector;
-    v->access.fault_error = error;
     v->access.fault_address = address;
-    return EMULATE_FAULT;
+    return access_fault(v, vector, error);
 }
 
-void access_begin(struct vcpu *v, gva_t write_to, gpa_t gpa, bool translated)
+void access_begin(struct vcpu *v, u32 cpl, u64 rflags)
 {
     struct vcpu_access *a = &v->access;
 
-    a->user = vmx_guest_cpl() == 3 ? GWALK_USER : 0;
-    if (vmx_guest_rflags() & RFLAGS_AC)
-        a->user |= GWALK_AC;
+    a->cpl = (u8)cpl;
+    a->rflags = rflags;
+    a->rights = (u32)((cpl == 3 ? GWALK_USER : 0) | (rflags & RFLAGS_AC ? GWALK_AC : 0));
+    a->explicit_rights = a->rights;
+    a->aligned = cpl == 3 && rflags & RFLAGS_AC && vmx_guest_cr0() & CR0_AM;
     a->fault_vector = 0;
-    a->hint_page = translated ? ALIGN_DOWN(write_to.v, PAGE_SIZE) | 1 : 0;
+    a->hint_page = 0;
+}
+
+void access_hint(struct vcpu *v, gva_t at, gpa_t gpa)
+{
+    struct vcpu_access *a = &v->access;
+
     a->hint_gpa = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE));
+    a->hint_bytes = guest_mem_pointer(&v->vm->p2m, a->hint_gpa, true);
+    a->hint_page = a->hint_bytes ? ALIGN_DOWN(at.v, PAGE_SIZE) | 1 : 0;
+    a->write_begun = true;
+}
+
+/* The bytes at gva if they are all in the page of the hint, else NULL. */
+static inline u8 *hinted(const struct vcpu_access *a, gva_t gva, unsigned size)
+{
+    u64 offset = gva.v & PAGE_MASK;
+
+    if (likely((gva.v ^ offset) + 1 == a->hint_page && offset + size <= PAGE_SIZE))
+        return a->hint_bytes + offset;
+    return NULL;
 }
 
 /* Where a byte of the guest's address space is; the page has the rights that access needs. */
@@ -42,17 +64,17 @@ static enum emulate_status translate(struct vcpu *v, gva_t gva, u32 access, gpa_
     struct vcpu_access *a = &v->access;
     struct gwalk walk;
 
-    if ((access & GWALK_WRITE) && a->hint_page == (ALIGN_DOWN(gva.v, PAGE_SIZE) | 1)) {
+    if (!(access & GWALK_FETCH) && hinted(a, gva, 1)) {
         *gpa = GPA(a->hint_gpa.v | (gva.v & PAGE_MASK));
         return EMULATE_OK;
     }
     if (!linear_is_canonical(gva.v))
         return fault(v, VECTOR_GP, 0, gva);
-    if (!gwalk(&v->vm->p2m, &v->shadow.paging, gva, access | a->user | GWALK_SET_AD, &walk))
+    if (!gwalk(&v->vm->p2m, &v->shadow.paging, gva, access | a->rights | GWALK_SET_AD, &walk))
         return fault(v, VECTOR_PF, walk.error, gva);
     *gpa = walk.gpa;
     enum p2m_type type = p2m_entry_type(p2m_get(&v->vm->p2m, gpa->v >> PAGE_SHIFT));
-    u32 code = (u32)((access & GWALK_WRITE ? PF_W : 0) | (a->user & GWALK_USER ? PF_U : 0));
+    u32 code = (u32)((access & GWALK_WRITE ? PF_W : 0) | (a->rights & GWALK_USER ? PF_U : 0));
     if (type == P2M_EMPTY)
         return fault(v, VECTOR_PF, code, gva);
     if (type == P2M_RAM_RO && (access & GWALK_WRITE))
@@ -76,6 +98,8 @@ static enum emulate_status translate_range(struct vcpu *v, gva_t gva, unsigned s
     p->size[1] = size - p->size[0];
     if (s == EMULATE_OK && p->size[1])
         s = translate(v, GVA(gva.v + p->size[0]), access, &p->gpa[1]);
+    if (s == EMULATE_OK && unlikely(v->access.aligned) && v->access.rights && size <= WORD && gva.v % size)
+        s = access_fault(v, VECTOR_AC, 0);
     return s;
 }
 
@@ -117,7 +141,16 @@ static enum err write_ram(struct vcpu *v, gpa_t gpa, const void *from, unsigned 
     shadow_write_begin(&v->shadow, gpa, size);
     enum err e = guest_mem_write(&v->vm->p2m, gpa, from, size);
     vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+    v->access.write_begun = false;
     return e;
+}
+
+/* The same around one store to the page of the hint. */
+static inline void hinted_begin(struct vcpu *v, gpa_t gpa, unsigned size)
+{
+    if (unlikely(!v->access.write_begun))
+        shadow_write_begin(&v->shadow, gpa, size);
+    v->access.write_begun = false;
 }
 
 enum emulate_status access_read(struct vcpu *v, gva_t gva, void *to, unsigned size)
@@ -158,7 +191,12 @@ static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for
 {
     struct vcpu *v = ctx;
     struct pieces p;
+    const u8 *at = hinted(&v->access, gva, size);
 
+    if (likely(at && size == WORD && gva.v % WORD == 0)) {
+        value[0] = atomic_load_explicit((const _Atomic u64 *)(const void *)at, memory_order_relaxed);
+        return EMULATE_OK;
+    }
     value[0] = value[1] = 0;
     if (for_write) {
         enum emulate_status s = translate_range(v, gva, size, GWALK_WRITE, &p);
@@ -170,71 +208,78 @@ static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for
 
 static enum emulate_status write_op(void *ctx, gva_t gva, unsigned size, const u64 value[2])
 {
-    return access_write(ctx, gva, value, size);
+    struct vcpu *v = ctx;
+    u8 *at = hinted(&v->access, gva, size);
+
+    if (likely(at && size == WORD && gva.v % WORD == 0)) {
+        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
+        hinted_begin(v, gpa, size);
+        atomic_store_explicit((_Atomic u64 *)(void *)at, value[0], memory_order_seq_cst);
+        vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+        return EMULATE_OK;
+    }
+    return access_write(v, gva, value, size);
 }
 
-/* Not aligned, or 16 bytes: no single compare-and-exchange of ours does it; without its trace the page lets
- * the CPU. */
+/* Anything but naturally aligned words of memory. A device has no need of atomicity; of memory alone no
+ * compare-and-exchange of ours does it: without its trace the page lets the CPU. */
+static enum emulate_status cmpxchg_slow(struct vcpu *v, gva_t gva, unsigned size, const u64 desired[2],
+                                        u64 seen[2])
+{
+    struct pieces p;
+    enum emulate_status s = translate_range(v, gva, size, GWALK_WRITE, &p);
+
+    if (s != EMULATE_OK)
+        return s;
+    if (!is_ram(v, p.gpa[0]) || (p.size[1] && !is_ram(v, p.gpa[1])))
+        return access_write(v, gva, desired, size);
+    if (size > WORD || gva.v % size)
+        return EMULATE_UNKNOWN;
+    shadow_write_begin(&v->shadow, p.gpa[0], size);
+    enum err e = guest_mem_cmpxchg(&v->vm->p2m, p.gpa[0], size, &seen[0], desired[0]);
+    vcpu_flush(v, shadow_write_done(&v->shadow, p.gpa[0], size));
+    v->access.write_begun = false;
+    return e == ERR_OK ? EMULATE_OK : EMULATE_RETRY;
+}
+
 static enum emulate_status cmpxchg_op(void *ctx, gva_t gva, unsigned size, const u64 expected[2],
                                       const u64 desired[2], u64 seen[2])
 {
     struct vcpu *v = ctx;
-    gpa_t gpa;
-    enum emulate_status s = translate(v, gva, GWALK_WRITE, &gpa);
+    u8 *at = hinted(&v->access, gva, size);
 
-    if (s != EMULATE_OK)
-        return s;
     seen[0] = expected[0];
     seen[1] = expected[1];
-    if (!is_ram(v, gpa))
-        return access_write(v, gva, desired, size);
-    if (size > WORD || gva.v % size)
-        return EMULATE_UNKNOWN;
-    shadow_write_begin(&v->shadow, gpa, size);
-    enum err e = guest_mem_cmpxchg(&v->vm->p2m, gpa, size, &seen[0], desired[0]);
-    vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
-    return e == ERR_OK ? EMULATE_OK : EMULATE_RETRY;
+    if (likely(at && size == WORD && gva.v % WORD == 0)) {
+        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
+        hinted_begin(v, gpa, size);
+        atomic_compare_exchange_strong((_Atomic u64 *)(void *)at, &seen[0], desired[0]);
+        vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+        return EMULATE_OK;
+    }
+    return cmpxchg_slow(v, gva, size, desired, seen);
 }
 
-/* FXSAVE image (SDM Vol 1 table 10-2): XMM n at 160 + 16 n. */
-struct fx_image {
-    u8 head[160];
-    u64 xmm[16][2];
-    u8 tail[96];
-} aligned_to(16);
-_Static_assert(sizeof(struct fx_image) == 512, "SDM Vol 1 10.5");
+const struct emulate_ops access_ops = {
+    .read = read_op,
+    .write = write_op,
+    .cmpxchg = cmpxchg_op,
+    .vector_read = access_vector_read,
+    .vector_write = access_vector_write,
+    .fault = access_fault,
+    .segment_read = access_segment_read,
+    .segment_write = access_segment_write,
+    .implicit = access_implicit,
+    .cr0_read = access_cr0_read,
+    .long_mode = access_long_mode,
+};
 
-static void xmm_read_op(void *ctx, unsigned reg, u64 value[2])
-{
-    struct fx_image image;
-
-    (void)ctx;
-    cpu_fxsave(&image);
-    value[0] = image.xmm[reg][0];
-    value[1] = image.xmm[reg][1];
-}
-
-static void xmm_write_op(void *ctx, unsigned reg, const u64 value[2])
-{
-    struct fx_image image;
-
-    (void)ctx;
-    cpu_fxsave(&image);
-    image.xmm[reg][0] = value[0];
-    image.xmm[reg][1] = value[1];
-    cpu_fxrstor(&image);
-}
-
-const struct emulate_ops access_ops = {read_op, write_op, cmpxchg_op, xmm_read_op, xmm_write_op};
-
-enum emulate_status access_fetch(struct vcpu *v)
+/* Byte by byte as the CPU would fetch: the guest's tables decide, and the second page may be missing. */
+static enum emulate_status fetch_slowly(struct vcpu *v, gva_t at)
 {
     struct vcpu_access *a = &v->access;
-    gva_t at = GVA(vmx_guest_rip(&v->vmx));
     unsigned got = 0;
 
-    if (vmx_guest_code_bits(&v->vmx) != 64)
-        at = GVA((u32)(at.v + vmx_segment_base(VMX_SEG_CS)));
     while (got < INSN_MAX_LENGTH) {
         unsigned n = MIN(INSN_MAX_LENGTH - got, (unsigned)(PAGE_SIZE - (at.v & PAGE_MASK)));
         gpa_t gpa;
@@ -253,43 +298,20 @@ enum emulate_status access_fetch(struct vcpu *v)
     return EMULATE_OK;
 }
 
-void access_state_load(struct vcpu *v, const struct insn *insn, struct emulate_state *st)
+enum emulate_status access_fetch(struct vcpu *v)
 {
-    static const enum vmx_segment number[INSN_SEG_COUNT] = {
-        [INSN_SEG_ES] = VMX_SEG_ES, [INSN_SEG_CS] = VMX_SEG_CS, [INSN_SEG_SS] = VMX_SEG_SS,
-        [INSN_SEG_DS] = VMX_SEG_DS, [INSN_SEG_FS] = VMX_SEG_FS, [INSN_SEG_GS] = VMX_SEG_GS,
-    };
-    u32 segments = insn_segments(insn);
+    struct vcpu_access *a = &v->access;
+    gva_t at = GVA(vmx_guest_rip(&v->vmx));
+    hpa_t code;
 
-    st->gpr = v->vmx.gpr;
-    st->rip = vmx_guest_rip(&v->vmx);
-    st->rflags = vmx_guest_rflags();
-    st->ops = &access_ops;
-    st->ctx = v;
-    st->rep_limit = st->rflags & RFLAGS_TF ? 1 : REP_LIMIT; /* a single step is one iteration */
-    st->stack_size = 0;
-    if (insn_uses_rsp(insn)) {
-        v->vmx.gpr[VMX_RSP] = vmcs_read(VMCS_GUEST_RSP);
-        st->stack_size = vmx_segment_access(VMX_SEG_SS) & VMX_AR_DB ? 4 : 2;
-    }
-    for (unsigned s = 0; segments; s++, segments >>= 1)
-        if (segments & 1)
-            st->seg_base[s] = vmx_segment_base(number[s]);
-}
-
-void access_state_store(struct vcpu *v, const struct insn *insn, struct emulate_state *st,
-                        enum emulate_status status)
-{
-    if (insn_uses_rsp(insn))
-        vmcs_write(VMCS_GUEST_RSP, v->vmx.gpr[VMX_RSP]);
-    vmcs_write(VMCS_GUEST_RFLAGS, st->rflags);
-    if (status != EMULATE_OK) {
-        if (status == EMULATE_PARTIAL && st->debug_trap)
-            vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | VMX_PENDING_DEBUG_BS);
-        return;
-    }
-    u64 next = st->rip;
-    vmx_guest_skip_bytes(&v->vmx, insn->length);
-    if (next != vmx_guest_rip(&v->vmx))
-        vmx_guest_set_rip(&v->vmx, next);
+    a->code_bits = (u8)vmx_guest_code_bits(&v->vmx);
+    if (unlikely(a->code_bits != 64))
+        at = GVA((u32)(at.v + vmx_segment_base(VMX_SEG_CS)));
+    if (unlikely((at.v & PAGE_MASK) > PAGE_SIZE - DECODE_WINDOW) ||
+        unlikely(!shadow_lookup(&v->shadow, at, &code)))
+        return fetch_slowly(v, at);
+    a->window[0] = ((const struct unaligned *)hpa_to_ptr(code))[0].word;
+    a->window[1] = ((const struct unaligned *)hpa_to_ptr(code))[1].word;
+    a->fetch_bytes = DECODE_WINDOW;
+    return EMULATE_OK;
 }

@@ -9,12 +9,15 @@
 /* Callbacks for emulate_insn(); their ctx is the struct vcpu. */
 extern const struct emulate_ops access_ops;
 
-/* Starts the emulation of an instruction: privilege, no fault yet. `page`: linear address that the shadow has
- * just translated to `gpa` for a permitted write, or 0. */
-void access_begin(struct vcpu *v, gva_t write_to, gpa_t gpa, bool translated);
+/* Starts the emulation of an instruction at that privilege: no fault yet. */
+void access_begin(struct vcpu *v, u32 cpl, u64 rflags);
+
+/* After access_begin(): the shadow has just translated `at` to `gpa` for a permitted write, and has begun it
+ * (SHADOW_TRACED_WRITE). */
+void access_hint(struct vcpu *v, gva_t at, gpa_t gpa);
 
 /* Reads the instruction's bytes at the guest's RIP into v->access.code, as many as can be fetched (at least
- * one), up to INSN_MAX_LENGTH. FAULT: v->access.fault_* is to be injected. */
+ * one), up to DECODE_WINDOW, and notes the size of the code. FAULT: v->access.fault_* is to be injected. */
 must_check enum emulate_status access_fetch(struct vcpu *v);
 
 /* Linear-address copies with the guest's rights (string I/O). */
@@ -28,3 +31,13 @@ must_check enum emulate_status access_check_write(struct vcpu *v, gva_t gva, uns
 void access_state_load(struct vcpu *v, const struct insn *insn, struct emulate_state *st);
 void access_state_store(struct vcpu *v, const struct insn *insn, struct emulate_state *st,
                         enum emulate_status status);
+
+/* access_registers.c: the callbacks that are not memory. */
+void access_vector_read(void *ctx, unsigned reg, u64 value[2]);
+void access_vector_write(void *ctx, unsigned reg, const u64 value[2]);
+enum emulate_status access_fault(void *ctx, unsigned vector, u32 error);
+void access_segment_read(void *ctx, unsigned seg, struct emulate_segment *out);
+void access_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value);
+void access_implicit(void *ctx, bool on);
+u64 access_cr0_read(void *ctx);
+bool access_long_mode(void *ctx);

@@ -2,7 +2,7 @@
  * decode.h - the hypervisor's own x86 instruction decoder.
  *
  * Decodes the instructions that write page tables or touch device memory: those a guest can fault on with a
- * *memory operand* (SDM Vol. 2). It is pure: bytes in, struct insn out, no state and no CPU access.
+ * *memory operand* (SDM Vol. 2), or with its stack. It is pure: bytes in, struct insn out, no state and no CPU access.
  *
  *   bytes --> prefixes --> opcode map --> ModRM, SIB, displacement --> immediate --> struct insn
  *                          (decode.def)
@@ -42,7 +42,7 @@ enum insn_segment {
  */
 enum insn_op {
     INSN_NONE,
-    INSN_MOV, /* also MOVNTI and MOV with moffs */
+    INSN_MOV, /* also MOVNTI and MOV with moffs, and from a segment register */
     INSN_ADD,
     INSN_OR,
     INSN_ADC,
@@ -72,31 +72,80 @@ enum insn_op {
     INSN_XADD,
     INSN_CMPXCHG,
     INSN_CMPXCHG8B, /* mem_size 8, or 16 for CMPXCHG16B */
+    INSN_SHLD,      /* count in imm, or in CL if imm_cl */
+    INSN_SHRD,
+    INSN_IMUL,  /* reg = reg * memory */
+    INSN_IMUL3, /* reg = memory * imm */
+    INSN_BSF,
+    INSN_BSR,
+    INSN_TZCNT, /* BSF and BSR on a CPU without them */
+    INSN_LZCNT,
+    INSN_POPCNT,
+    INSN_CRC32, /* of mem_size bytes into a register of op_size */
+    INSN_MUL,   /* these four in the order of the ModRM reg field: rDX:rAX */
+    INSN_IMUL1,
+    INSN_DIV,
+    INSN_IDIV,
     INSN_MOVZX,
     INSN_MOVSX, /* also MOVSXD */
     INSN_MOVBE,
     INSN_SETCC,
     INSN_CMOVCC,
-    INSN_STOS,
+    INSN_XLAT,
+    INSN_STOS, /* the five string instructions */
     INSN_MOVS,
     INSN_LODS,
-    INSN_PUSH,
+    INSN_CMPS,
+    INSN_SCAS,
+    INSN_PUSH, /* from here to RET_FAR: they use the stack */
     INSN_PUSHF,
-    INSN_POP,      /* to memory only */
-    INSN_CALL,     /* near, 64-bit code only */
+    INSN_PUSHA,
+    INSN_POP,
+    INSN_POPF,
+    INSN_POPA,
+    INSN_ENTER, /* imm: bytes, and in bits 23:16 the nesting level */
+    INSN_LEAVE,
+    INSN_CALL,
+    INSN_RET, /* imm: bytes to drop */
+    INSN_CALL_FAR,
+    INSN_RET_FAR,
+    INSN_JMP,      /* to an address in memory */
+    INSN_JMP_FAR,  /* the same, with a selector after the offset */
+    INSN_LOAD_SEG, /* MOV to a segment register: its number is in reg */
+    INSN_LOAD_FAR, /* LES, LDS, LSS, LFS, LGS: segment src_seg and register reg */
+    INSN_SLDT,     /* these four in the order of the ModRM reg field */
+    INSN_STR,
+    INSN_LLDT,
+    INSN_LTR,
+    INSN_SGDT, /* these four likewise; mem_size 6, in 64-bit code 10 */
+    INSN_SIDT,
+    INSN_LGDT,
+    INSN_LIDT,
+    INSN_SMSW,
     INSN_SSE_MOV,  /* mem_size bytes of an XMM register; a load clears the rest of the register */
     INSN_SSE_LOW,  /* MOVLPS/MOVLPD: bits 63:0, the rest of the register stays */
     INSN_SSE_HIGH, /* MOVHPS/MOVHPD: bits 127:64, the rest of the register stays */
+    INSN_MMX_MOV,  /* MOVD, MOVQ: reg numbers an MMX register */
     INSN_CLFLUSH,  /* also CLFLUSHOPT */
 };
+
+static inline bool insn_op_is_string(enum insn_op op)
+{
+    return op >= INSN_STOS && op <= INSN_SCAS;
+}
+static inline bool insn_op_is_stack(enum insn_op op)
+{
+    return op >= INSN_PUSH && op <= INSN_RET_FAR;
+}
 
 enum insn_operand {
     INSN_OPERAND_NONE,
     INSN_OPERAND_MEM, /* insn.mem */
     INSN_OPERAND_REG, /* insn.reg, op_size bytes of it */
     INSN_OPERAND_IMM, /* insn.imm */
-    INSN_OPERAND_XMM, /* insn.reg numbers an XMM register */
+    INSN_OPERAND_XMM, /* insn.reg numbers an XMM register, or MMX */
     INSN_OPERAND_CL,  /* shift count in CL */
+    INSN_OPERAND_SEG, /* insn.reg is an enum insn_segment */
 };
 
 enum insn_rep {
@@ -131,13 +180,14 @@ struct insn {
     u8 src;       /* enum insn_operand */
     u8 reg;       /* register number 0..15 */
     u8 cond;      /* SETcc, CMOVcc: condition 0..15 */
-    u8 src_seg;   /* MOVS: segment of the source at RSI, override applied */
-    u8 rep;       /* enum insn_rep: the last of these prefixes; a repeat only for string instructions */
+    u8 src_seg;   /* MOVS, CMPS: segment of the source at RSI, override applied; LOAD_FAR */
+    u8 rep;       /* enum insn_rep: a repeat only for string instructions (for others the last prefix) */
+    u8 segments;  /* see insn_segments() */
+    bool rsp;     /* see insn_uses_rsp() */
     bool high8;   /* reg means AH, CH, DH, BH (reg 0..3, bits 15:8) */
     bool lock;    /* LOCK prefix present (XCHG with memory locks without it) */
     bool aligned; /* memory operand must be 16-byte aligned, else #GP */
-    bool plain;   /* MOV between 4 or 8 bytes at base + disp and a register, 64-bit code, no prefix: emulated
-                     fast */
+    bool imm_cl;  /* SHLD, SHRD: the count is in CL */
     struct insn_mem mem;
     u64 imm; /* sign-extended */
 };
@@ -154,8 +204,14 @@ struct insn {
 must_check enum err decode_insn(const u8 *bytes, size_t n, enum cpu_mode mode, struct insn *out);
 
 /* True if the instruction reads or writes RSP (stack instruction, or RSP in the address or as operand). */
-bool insn_uses_rsp(const struct insn *insn);
+static inline bool insn_uses_rsp(const struct insn *insn)
+{
+    return insn->rsp;
+}
 
 /* Bit mask (BIT(INSN_SEG_x)) of the segment bases that emulation will look at. In 64-bit code only FS and GS.
  */
-u32 insn_segments(const struct insn *insn);
+static inline u32 insn_segments(const struct insn *insn)
+{
+    return insn->segments;
+}

@@ -10,7 +10,7 @@ enum { FIELD_MASK = 7, EXTENDED = 8, MOD_SHIFT = 6, REG_SHIFT = 3 };
 enum { MOD_DISP0, MOD_DISP8, MOD_DISP, MOD_REGISTER };
 enum { RM_SIB = 4, RM_DISP_ONLY = 5, RM16_DISP_ONLY = 6, SIB_NO_INDEX = 4 };
 enum { REG_AX, REG_CX, REG_DX, REG_BX, REG_SP, REG_BP, REG_SI, REG_DI };
-enum { HIGH8_FIRST = 4, CONDITION_MASK = 15, SEG_NONE = INSN_SEG_COUNT };
+enum { HIGH8_FIRST = 4, CONDITION_MASK = 15, XMM_BYTES = 16, SEG_NONE = INSN_SEG_COUNT };
 
 struct decoder {
     const u8 *bytes;
@@ -45,3 +45,20 @@ bool decode_fetch_signed(struct decoder *d, unsigned size, u64 *out);
  * memory, not a register. False if bytes run out.
  */
 bool decode_fetch_address(struct decoder *d, u8 modrm, unsigned addr_size, struct insn_mem *mem);
+
+/* decode_operand.c */
+unsigned decode_operand_size(const struct decoder *d, struct opcode oc, u8 op);
+enum err decode_modrm(struct decoder *d, struct opcode oc, struct insn *in);
+/* An immediate source of size bytes. False if bytes run out. */
+bool decode_fetch_imm(struct decoder *d, struct insn *in, unsigned size);
+
+static inline unsigned decode_imm_size(const struct insn *in)
+{
+    return in->op_size == 8 ? 4 : in->op_size;
+}
+
+/* Near branches in 64-bit code: with an operand size prefix vendors differ. */
+static inline bool decode_near_ok(const struct decoder *d)
+{
+    return d->mode != CPU_MODE_64 || !d->operand_size;
+}

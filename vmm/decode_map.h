@@ -24,12 +24,17 @@ enum form {
     FORM_REX,
     FORM_LAST_PREFIX = FORM_REX,
     FORM_ESCAPE,
-    FORM_MOVBE, /* the 0F 38 map, of which only MOVBE is known */
-    FORM_PUSH_REG,
+    FORM_MOVBE, /* the 0F 38 map, of which only MOVBE and CRC32 are known */
+    FORM_REG,   /* register in the opcode: PUSH, POP */
+    FORM_SEG,   /* segment register in the opcode: PUSH, POP */
     FORM_PUSH_IMM,
     FORM_PUSH_IMM8,
-    FORM_PUSHF,
+    FORM_IMPLIED,
+    FORM_IMPLIED_32, /* not in 64-bit code */
+    FORM_IMM16,      /* RET */
+    FORM_ENTER,
     FORM_CALL,
+    FORM_XLAT,
     FORM_MOFFS_LOAD,
     FORM_MOFFS_STORE,
     FORM_STRING,
@@ -39,6 +44,10 @@ enum form {
     FORM_RM,
     FORM_MI,
     FORM_MI8,
+    FORM_RMI,
+    FORM_RMI8,
+    FORM_MRI8,
+    FORM_MRCL,
     FORM_M,
     FORM_M1,
     FORM_MCL,
@@ -50,7 +59,14 @@ enum form {
     FORM_CLFLUSH,
     FORM_POP,
     FORM_PUSH_RM,
-    FORM_CALL_RM,
+    FORM_NEAR_RM, /* CALL, JMP */
+    FORM_FAR_M,   /* CALL, JMP to selector and offset in memory */
+    FORM_FAR_LOAD,
+    FORM_MOV_SEG, /* 8C and 8E */
+    FORM_SCAN,    /* BSF, BSR; with F3 one of the next three */
+    FORM_M16,     /* two bytes of memory: system segments, SMSW */
+    FORM_TABLE,   /* GDTR, IDTR */
+    FORM_CRC32,
     FORM_SSE,
     FORM_MASK = 63,
     FORM_W = 64,
@@ -58,7 +74,19 @@ enum form {
 };
 _Static_assert((int)FORM_SSE < (int)FORM_MASK, "forms and flags share a byte");
 
-enum group { GROUP_8F, GROUP_C6, GROUP_F6, GROUP_FE, GROUP_FF, GROUP_AE, GROUP_BA, GROUP_C7, GROUP_COUNT };
+enum group {
+    GROUP_8F,
+    GROUP_C6,
+    GROUP_F6,
+    GROUP_FE,
+    GROUP_FF,
+    GROUP_00,
+    GROUP_01,
+    GROUP_AE,
+    GROUP_BA,
+    GROUP_C7,
+    GROUP_COUNT
+};
 
 struct opcode {
     u8 op;

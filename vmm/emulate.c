@@ -9,7 +9,7 @@
 
 /* How often a locked operation is tried again when other CPUs change its operand, before the guest is
  * re-entered. */
-enum { CMPXCHG_TRIES = 64 };
+enum { CMPXCHG_TRIES = 64, MMX_MASK = 7 };
 
 static u64 swap_bytes(u64 v, unsigned size)
 {
@@ -41,6 +41,42 @@ static enum emulate_status emulate_move(const struct insn *in, struct emulate_st
     return EMULATE_OK;
 }
 
+/* IMUL to CRC32. */
+static struct alu_result compute_load(const struct insn *in, const struct emulate_state *st, u64 a, u64 b)
+{
+    enum insn_op op = in->op;
+
+    if (op == INSN_TZCNT && !st->tzcnt)
+        op = INSN_BSF;
+    if (op == INSN_LZCNT && !st->lzcnt)
+        op = INSN_BSR;
+    return alu_compute_load(op, in->mem_size, op == INSN_IMUL3 ? in->imm : a, b, st->rflags);
+}
+
+/* MUL, IMUL, DIV, IDIV of rDX:rAX, or AX. */
+static enum emulate_status emulate_muldiv(const struct insn *in, struct emulate_state *st, gva_t gva)
+{
+    unsigned size = in->op_size, high = size == 1 ? RAX : RDX;
+    bool is_signed = in->op == INSN_IMUL1 || in->op == INSN_IDIV;
+    u64 lo = emulate_cut(st->gpr[RAX], size), hi = emulate_reg_read(st, high, size == 1, size);
+    u64 v[2];
+    enum emulate_status s = emulate_load(st, gva, size, false, v);
+
+    if (s != EMULATE_OK)
+        return s;
+    if (in->op == INSN_MUL || in->op == INSN_IMUL1) {
+        struct alu_wide r = alu_multiply(is_signed, size, lo, v[0], st->rflags);
+        lo = r.lo;
+        hi = r.hi;
+        st->rflags = r.rflags;
+    } else if (!alu_divide(is_signed, size, &hi, &lo, v[0])) {
+        return emulate_fault(st, VECTOR_DE, 0);
+    }
+    emulate_reg_write(st, RAX, false, size, lo);
+    emulate_reg_write(st, high, size == 1, size, hi);
+    return EMULATE_OK;
+}
+
 /* Arithmetic that only reads memory: register destination, or CMP, TEST and BT. */
 static enum emulate_status emulate_compare(const struct insn *in, struct emulate_state *st, gva_t gva)
 {
@@ -52,7 +88,8 @@ static enum emulate_status emulate_compare(const struct insn *in, struct emulate
         return s;
     u64 a = to_reg ? emulate_reg_read(st, in->reg, in->high8, in->op_size) : v[0];
     u64 b = to_reg ? v[0] : emulate_source(in, st);
-    struct alu_result r = alu_compute(in->op, in->op_size, a, b, st->rflags);
+    struct alu_result r =
+        in->op >= INSN_IMUL ? compute_load(in, st, a, b) : alu_compute(in->op, in->op_size, a, b, st->rflags);
     st->rflags = r.rflags;
     if (to_reg && in->op != INSN_CMP)
         emulate_reg_write(st, in->reg, in->high8, in->op_size, r.value);
@@ -71,6 +108,10 @@ static struct alu_result modify(const struct insn *in, const struct emulate_stat
         r = alu_compute(INSN_CMP, in->op_size, st->gpr[RAX], old, st->rflags);
         r.value = r.rflags & RFLAGS_ZF ? emulate_source(in, st) : old;
         return r;
+    case INSN_SHLD:
+    case INSN_SHRD:
+        return alu_shift_double(in->op == INSN_SHLD, in->op_size, old, emulate_source(in, st),
+                                in->imm_cl ? st->gpr[RCX] : in->imm, st->rflags);
     default: return alu_compute(in->op, in->op_size, old, emulate_source(in, st), st->rflags);
     }
 }
@@ -145,9 +186,10 @@ static enum emulate_status emulate_cmpxchg8b(const struct insn *in, struct emula
 static enum emulate_status emulate_sse(const struct insn *in, struct emulate_state *st, gva_t gva)
 {
     u64 xmm[2], v[2] = {0, 0};
+    unsigned reg = in->op == INSN_MMX_MOV ? EMULATE_MMX + (in->reg & MMX_MASK) : in->reg;
 
     if (in->dst == INSN_OPERAND_MEM) {
-        st->ops->xmm_read(st->ctx, in->reg, xmm);
+        st->ops->vector_read(st->ctx, reg, xmm);
         if (in->mem_size != XMM_SIZE)
             return emulate_store(st, gva, in->mem_size, in->op == INSN_SSE_HIGH ? xmm[1] : xmm[0]);
         return st->ops->write(st->ctx, gva, XMM_SIZE, xmm);
@@ -155,153 +197,50 @@ static enum emulate_status emulate_sse(const struct insn *in, struct emulate_sta
     enum emulate_status s = emulate_load(st, gva, in->mem_size, false, v);
     if (s != EMULATE_OK)
         return s;
-    if (in->op == INSN_SSE_MOV) {
+    if (in->op == INSN_SSE_MOV || in->op == INSN_MMX_MOV) {
         xmm[0] = v[0];
         xmm[1] = in->mem_size == XMM_SIZE ? v[1] : 0;
     } else {
-        st->ops->xmm_read(st->ctx, in->reg, xmm);
+        st->ops->vector_read(st->ctx, reg, xmm);
         xmm[in->op == INSN_SSE_HIGH] = v[0];
     }
-    st->ops->xmm_write(st->ctx, in->reg, xmm);
+    st->ops->vector_write(st->ctx, reg, xmm);
     return EMULATE_OK;
-}
-
-/* One element of STOS, MOVS or LODS; moves RSI and RDI on (SDM Vol. 1 section 7.3.9.1). */
-static enum emulate_status string_element(const struct insn *in, struct emulate_state *st)
-{
-    u64 step = st->rflags & RFLAGS_DF ? -(u64)in->mem_size : in->mem_size;
-    gva_t at = insn_effective_address(in, st);
-    u64 v[2] = {st->gpr[RAX], 0};
-    enum emulate_status s = EMULATE_OK;
-
-    if (in->op == INSN_LODS)
-        s = emulate_load(st, at, in->mem_size, false, v);
-    else if (in->op == INSN_MOVS)
-        s = emulate_load(st, emulate_linear(in, st, in->src_seg, emulate_cut(st->gpr[RSI], in->addr_size)),
-                         in->mem_size, false, v);
-    if (s == EMULATE_OK && in->op != INSN_LODS)
-        s = emulate_store(st, at, in->mem_size, v[0]);
-    if (s != EMULATE_OK)
-        return s;
-    if (in->op == INSN_LODS)
-        emulate_reg_write(st, RAX, false, in->op_size, v[0]);
-    if (in->op != INSN_STOS)
-        emulate_reg_write(st, RSI, false, in->addr_size, st->gpr[RSI] + step);
-    if (in->op != INSN_LODS)
-        emulate_reg_write(st, RDI, false, in->addr_size, st->gpr[RDI] + step);
-    return EMULATE_OK;
-}
-
-/*
- * A REP stops after rep_limit elements, or after one when single-stepping, with RF set as an interrupt
- * between iterations would find it (SDM Vol. 3B section 17.3.1.1).
- */
-static enum emulate_status emulate_string(const struct insn *in, struct emulate_state *st)
-{
-    if (in->rep == INSN_REP_NONE)
-        return string_element(in, st);
-
-    u64 left = emulate_cut(st->gpr[RCX], in->addr_size);
-    u32 budget = st->rflags & RFLAGS_TF || st->rep_limit == 0 ? 1 : st->rep_limit;
-    for (; left > 0 && budget > 0; budget--) {
-        enum emulate_status s = string_element(in, st);
-        if (s != EMULATE_OK)
-            return s;
-        emulate_reg_write(st, RCX, false, in->addr_size, --left);
-        st->rflags = left ? st->rflags | RFLAGS_RF : st->rflags;
-    }
-    return left ? EMULATE_PARTIAL : EMULATE_OK;
-}
-
-/* Stores value below the stack pointer and moves it there. */
-static enum emulate_status push(const struct insn *in, struct emulate_state *st, u64 value)
-{
-    unsigned width = emulate_stack_width(in, st);
-    u64 sp = emulate_cut(st->gpr[RSP] - in->op_size, width);
-    enum emulate_status s = emulate_store(st, emulate_linear(in, st, INSN_SEG_SS, sp), in->op_size, value);
-
-    if (s == EMULATE_OK)
-        emulate_reg_write(st, RSP, false, width, sp);
-    return s;
-}
-
-/* POP to memory: an address based on RSP is that after the pop (SDM Vol. 2, POP). */
-static enum emulate_status emulate_pop(const struct insn *in, struct emulate_state *st)
-{
-    unsigned width = emulate_stack_width(in, st);
-    gva_t stack = emulate_linear(in, st, INSN_SEG_SS, emulate_cut(st->gpr[RSP], width));
-    struct insn after = *in;
-    u64 v[2];
-
-    if (in->mem.base == RSP) {
-        if (width != in->addr_size)
-            return EMULATE_UNKNOWN;
-        after.mem.disp += in->op_size;
-    }
-    enum emulate_status s = emulate_load(st, stack, in->op_size, false, v);
-    if (s == EMULATE_OK)
-        s = emulate_store(st, insn_effective_address(&after, st), in->op_size, v[0]);
-    if (s == EMULATE_OK)
-        emulate_reg_write(st, RSP, false, width, st->gpr[RSP] + in->op_size);
-    return s;
-}
-
-/* PUSH, PUSHF, CALL. Gives the RIP that follows. */
-static enum emulate_status emulate_push(const struct insn *in, struct emulate_state *st, u64 *next_rip)
-{
-    u64 v[2] = {emulate_source(in, st), 0};
-    enum emulate_status s = EMULATE_OK;
-
-    if (in->src == INSN_OPERAND_MEM)
-        s = emulate_load(st, insn_effective_address(in, st), in->mem_size, false, v);
-    if (s != EMULATE_OK)
-        return s;
-    if (in->op == INSN_PUSH)
-        return push(in, st, v[0]);
-    if (in->op == INSN_PUSHF) {
-        if (st->rflags & RFLAGS_VM)
-            return EMULATE_UNKNOWN;
-        return push(in, st, st->rflags & ~RFLAGS_RF);
-    }
-    u64 target = in->src == INSN_OPERAND_IMM ? *next_rip + v[0] : v[0];
-    unsigned unused_bits = 64 - LINEAR_BITS;
-    if ((u64)((s64)(target << unused_bits) >> unused_bits) != target)
-        return EMULATE_UNKNOWN; /* #GP before anything is pushed */
-    s = push(in, st, *next_rip);
-    *next_rip = target;
-    return s;
 }
 
 static __attribute__((noinline)) enum emulate_status dispatch(const struct insn *in, struct emulate_state *st,
                                                               u64 *next_rip)
 {
-    gva_t gva;
-
-    switch (in->op) {
-    case INSN_STOS:
-    case INSN_MOVS:
-    case INSN_LODS: return emulate_string(in, st);
-    case INSN_PUSH:
-    case INSN_PUSHF:
-    case INSN_CALL: return emulate_push(in, st, next_rip);
-    case INSN_POP: return emulate_pop(in, st);
-    case INSN_CLFLUSH: return EMULATE_OK; /* nothing of ours is cached in a way a guest could see */
-    default: break;
+    if (in->op >= INSN_STOS) {
+        if (insn_op_is_string(in->op))
+            return emulate_string(in, st);
+        if (in->op <= INSN_JMP_FAR)
+            return emulate_stack(in, st, next_rip);
+        if (in->op <= INSN_SMSW)
+            return emulate_system(in, st);
+        if (in->op == INSN_CLFLUSH)
+            return EMULATE_OK; /* nothing of ours is cached in a way a guest could see */
     }
-    gva = insn_effective_address(in, st);
+    gva_t gva = emulate_address(in, st);
     if (in->aligned && (gva.v & XMM_ALIGN_MASK))
-        return EMULATE_UNKNOWN; /* #GP, which hardware raises before any page fault */
+        return emulate_fault(st, VECTOR_GP, 0);
     switch (in->op) {
     case INSN_MOV:
     case INSN_MOVZX:
     case INSN_MOVSX:
     case INSN_MOVBE:
     case INSN_SETCC:
-    case INSN_CMOVCC: return emulate_move(in, st, gva);
+    case INSN_CMOVCC:
+    case INSN_XLAT: return emulate_move(in, st, gva);
     case INSN_CMPXCHG8B: return emulate_cmpxchg8b(in, st, gva);
+    case INSN_MUL:
+    case INSN_IMUL1:
+    case INSN_DIV:
+    case INSN_IDIV: return emulate_muldiv(in, st, gva);
     case INSN_SSE_MOV:
     case INSN_SSE_LOW:
-    case INSN_SSE_HIGH: return emulate_sse(in, st, gva);
+    case INSN_SSE_HIGH:
+    case INSN_MMX_MOV: return emulate_sse(in, st, gva);
     case INSN_CMP:
     case INSN_TEST:
     case INSN_BT: return emulate_compare(in, st, gva);
@@ -310,35 +249,17 @@ static __attribute__((noinline)) enum emulate_status dispatch(const struct insn 
     }
 }
 
-/* See struct insn.plain: what emulate_move() does, without its choices. */
-static inline enum emulate_status emulate_plain_mov(const struct insn *in, struct emulate_state *st)
-{
-    gva_t gva = GVA(st->gpr[in->mem.base] + in->mem.disp);
-    u64 *reg = &st->gpr[in->reg];
-    u64 v[2] = {in->op_size == 8 ? *reg : (u32)*reg, 0};
-
-    if (likely(in->dst == INSN_OPERAND_MEM))
-        return st->ops->write(st->ctx, gva, in->op_size, v);
-    enum emulate_status s = st->ops->read(st->ctx, gva, in->op_size, false, v);
-    if (s == EMULATE_OK)
-        *reg = in->op_size == 8 ? v[0] : (u32)v[0];
-    return s;
-}
-
 enum emulate_status emulate_insn(const struct insn *in, struct emulate_state *st)
 {
     bool trap = st->rflags & RFLAGS_TF;
     u64 next_rip = st->rip + in->length;
-    enum emulate_status s;
 
     st->debug_trap = false;
-    if (in->mode != CPU_MODE_64)
+    st->loaded_ss = false;
+    if (unlikely(in->mode != CPU_MODE_64))
         next_rip = (u32)next_rip;
-    if (likely(in->plain))
-        s = emulate_plain_mov(in, st);
-    else
-        s = dispatch(in, st, &next_rip);
-    if (s == EMULATE_OK) {
+    enum emulate_status s = dispatch(in, st, &next_rip);
+    if (likely(s == EMULATE_OK)) {
         st->rip = next_rip;
         st->rflags &= ~RFLAGS_RF;
         st->debug_trap = trap;

@@ -20,5 +20,24 @@ static inline u64 alu_mask(unsigned size)
  */
 struct alu_result alu_compute(enum insn_op op, unsigned size, u64 a, u64 b, u64 rflags);
 
+/* Product of two operands of size bytes: 2 * size bytes in hi:lo. CF and OF: it does not fit into lo; the SDM
+ * leaves the others undefined, they stay. */
+struct alu_wide {
+    u64 lo, hi, rflags;
+};
+struct alu_wide alu_multiply(bool is_signed, unsigned size, u64 a, u64 b, u64 rflags);
+
+/* Divides hi:lo: quotient in lo, remainder in hi. False: #DE, and both are spoiled. Flags (undefined) stay. */
+bool must_check alu_divide(bool is_signed, unsigned size, u64 *hi, u64 *lo, u64 divisor);
+
+/* SHLD and SHRD. OF after more than one step is that of the last, AF is cleared. */
+struct alu_result alu_shift_double(bool left, unsigned size, u64 a, u64 b, u64 count, u64 rflags);
+
+/*
+ * IMUL, IMUL3, POPCNT, CRC32, BSF, BSR, TZCNT, LZCNT: a is the destination register (IMUL3: the immediate), b
+ * the memory operand of size bytes. BSF and BSR of zero leave a as it is; undefined flags stay.
+ */
+struct alu_result alu_compute_load(enum insn_op op, unsigned size, u64 a, u64 b, u64 rflags);
+
 /* True if the condition (low four bits of Jcc, SETcc, CMOVcc opcodes; SDM Vol. 1 appendix B.1) holds. */
 bool alu_condition(unsigned cond, u64 rflags);

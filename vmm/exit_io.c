@@ -50,7 +50,7 @@ static rarely_run enum exit_result string_io(struct vcpu *v, u64 q)
     s64 step = vmx_guest_rflags() & RFLAGS_DF ? -(s64)size : (s64)size;
     enum emulate_status status;
 
-    access_begin(v, GVA(0), GPA(0), false);
+    access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
     unsigned address_size = string_address_size(v, &status);
     u64 left = rep ? v->vmx.gpr[VMX_RCX] & size_mask(address_size ? address_size : 8) : 1;
     for (u32 n = 0; status == EMULATE_OK && left && n < most; n++, left--) {

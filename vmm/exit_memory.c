@@ -48,35 +48,33 @@ static bool rewrites_page(const struct vcpu *v, const struct insn *insn)
 
 static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool traced)
 {
-    struct insn insn;
+    const struct insn *insn;
     struct emulate_state st;
-    enum emulate_status status;
+    enum emulate_status status = access_fetch(v);
 
     counter_one(&v->stats.emulated);
-    access_begin(v, gva, gpa, traced);
-    status = access_fetch(v);
-    if (status == EMULATE_FAULT)
+    if (unlikely(status == EMULATE_FAULT))
         return exit_inject_found(v);
-    if (status != EMULATE_OK)
+    if (unlikely(status != EMULATE_OK))
         return give_up(v, gva, gpa, traced);
-    enum err decoded = decode_insn(v->access.code, v->access.fetch_bytes,
-                                   (enum cpu_mode)vmx_guest_code_bits(&v->vmx), &insn);
-    if (decoded == ERR_TRUNCATED && v->access.fault_vector)
+    enum err decoded = decode_cached(&v->access.decoded, vmx_guest_rip(&v->vmx), v->access.window,
+                                     v->access.fetch_bytes, (enum cpu_mode)v->access.code_bits, &insn);
+    if (unlikely(decoded == ERR_TRUNCATED && v->access.fault_vector))
         return exit_inject_found(v); /* its second page cannot be fetched */
-    if (decoded != ERR_OK)
+    if (unlikely(decoded != ERR_OK))
         return give_up(v, gva, gpa, traced);
-    if (unlikely(traced && rewrites_page(v, &insn))) {
+    if (unlikely(traced && rewrites_page(v, insn))) {
         vcpu_flush(v, shadow_rewrite(&v->shadow, gpa));
         return without_trace(v, gva);
     }
-    access_state_load(v, &insn, &st);
-    status = emulate_insn(&insn, &st);
+    access_state_load(v, insn, &st);
+    status = emulate_insn(insn, &st);
     switch (status) {
     case EMULATE_OK:
-    case EMULATE_PARTIAL: access_state_store(v, &insn, &st, status); return EXIT_RESUME;
+    case EMULATE_PARTIAL: access_state_store(v, insn, &st, status); return EXIT_RESUME;
     case EMULATE_FAULT:
         st.debug_trap = false;
-        access_state_store(v, &insn, &st, EMULATE_PARTIAL);
+        access_state_store(v, insn, &st, EMULATE_PARTIAL);
         return exit_inject_found(v);
     case EMULATE_RETRY: return EXIT_RESUME;
     case EMULATE_UNKNOWN: break;
@@ -87,8 +85,9 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
 enum exit_result exit_page_fault(struct vcpu *v, u32 error)
 {
     gva_t gva = GVA(vmx_exit_qualification(&v->vmx));
-    struct shadow_fault f =
-        shadow_fault(&v->shadow, gva, error, vmx_guest_cpl(), vmx_guest_rflags() & RFLAGS_AC);
+    u32 cpl = vmx_guest_cpl();
+    u64 rflags = vmx_guest_rflags();
+    struct shadow_fault f = shadow_fault(&v->shadow, gva, error, cpl, rflags & RFLAGS_AC);
 
     vcpu_flush(v, f.flush);
     switch (f.verdict) {
@@ -97,12 +96,15 @@ enum exit_result exit_page_fault(struct vcpu *v, u32 error)
         /* The CPU itself was writing, to deliver an event: RIP is not at the writer. */
         if (unlikely(vmx_event_armed(&v->vmx)))
             return give_up(v, gva, f.gpa, true);
+        access_begin(v, cpl, rflags);
+        access_hint(v, gva, f.gpa);
         return emulate(v, gva, f.gpa, true);
     case SHADOW_MMIO:
         if (unlikely(vmx_event_armed(&v->vmx))) {
             vm_fail(v, "stack or descriptor table in device memory at 0x%lx", f.gpa.v);
             return EXIT_YIELD;
         }
+        access_begin(v, cpl, rflags);
         return emulate(v, gva, f.gpa, false);
     case SHADOW_GUEST_FAULT:
     case SHADOW_EMPTY_PAGE:

@@ -15,7 +15,7 @@ static enum emulate_status read_op(void *ctx, u32 at, void *to, u32 size)
 {
     struct vcpu *v = ctx;
 
-    v->access.user = 0; /* implicit supervisor accesses, SDM Vol 3A 4.6.1 */
+    v->access.rights = 0; /* implicit supervisor accesses, SDM Vol 3A 4.6.1 */
     return access_read(v, GVA(at), to, size);
 }
 
@@ -23,7 +23,7 @@ static enum emulate_status check_op(void *ctx, u32 at, u32 size)
 {
     struct vcpu *v = ctx;
 
-    v->access.user = 0;
+    v->access.rights = 0;
     return access_check_write(v, GVA(at), size);
 }
 
@@ -33,7 +33,7 @@ static enum emulate_status write_op(void *ctx, u32 at, const void *from, u32 siz
     const u8 *bytes = from;
     enum emulate_status status = EMULATE_OK;
 
-    v->access.user = user ? GWALK_USER : 0;
+    v->access.rights = user ? GWALK_USER : 0;
     for (u32 done = 0; done < size && status == EMULATE_OK; done += CHUNK)
         status = access_write(v, GVA(at + done), bytes + done, MIN(size - done, CHUNK));
     return status;
@@ -123,7 +123,7 @@ enum exit_result exit_task_switch(struct vcpu *v)
 
     if (vectoring & VMX_EVENT_VALID)
         vmx_exit_recover(&v->vmx, 0); /* armed: a fault before the switch combines with it */
-    access_begin(v, GVA(0), GPA(0), false);
+    access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
     load_registers(v, &regs);
     struct task_result result = task_switch(&regs, &request, &ops, v);
     if (result.switched) {

@@ -107,7 +107,7 @@ void real_cpu_load(struct vcpu *v, struct real_cpu *cpu)
 {
     const struct real_state *r = &v->real;
 
-    access_begin(v, GVA(0), GPA(0), false);
+    access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
     *cpu = (struct real_cpu){
         .eip = (u32)vmx_guest_rip(&v->vmx),
         .eflags = real_flags(v),

@@ -25,11 +25,11 @@
 #include "mm/p2m.h"
 #include "mm/shadow.h"
 #include "vmm/config.h"
-#include "vmm/decode.h"
 #include "vmm/dev/platform.h"
 #include "vmm/load_guest.h"
 #include "vmm/messages.h"
 #include "vmm/real_cpu.h"
+#include "vmm/vcpu_access.h"
 #include "vmx/vcpu.h"
 
 #define VM_MAX       CONFIG_MAX_VMS
@@ -62,18 +62,6 @@ struct vcpu_stats {
     counter_t by_reason[VMX_EXIT_COUNT]; /* vcpu_exits() adds them up */
     counter_t emulated, emulate_unknown, interrupts, kicks, audits;
     _Atomic u64 nmis_sent; /* to its CPU, for its sake; writers: whoever sends one (add, relaxed) */
-};
-
-/* What the emulation of one instruction knows and finds; private to vmm/access.c and its callers. */
-struct vcpu_access {
-    u32 user; /* GWALK_USER at CPL 3, else 0 */
-    u32 fetch_bytes;
-    u8 code[INSN_MAX_LENGTH];
-    u8 fault_vector; /* 0: none; to be injected when emulation says EMULATE_FAULT */
-    u32 fault_error;
-    gva_t fault_address;
-    u64 hint_page; /* linear page | 1 that the shadow has just translated for a permitted write */
-    gpa_t hint_gpa;
 };
 
 struct vcpu {

@@ -1,4 +1,5 @@
-/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_io.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c
+ * vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
 /*
  * fuzz_decode.c - libFuzzer target: any bytes, any registers, memory that answers as the input says. Beyond
  * the absence of memory errors and undefined behaviour it checks what must hold for every input: a decoded
@@ -20,7 +21,10 @@ struct fake {
     const u8 *status;
     size_t statuses;
     unsigned accesses;
-    u64 xmm[16][2];
+    bool implicit;
+    u8 flags; /* bit 0: CR0.PE, bit 1: long mode */
+    u64 vector[EMULATE_MMX + 8][2];
+    struct emulate_segment seg[EMULATE_IDTR + 1];
 };
 
 static void require(bool condition)
@@ -82,19 +86,59 @@ static enum emulate_status on_cmpxchg(void *ctx, gva_t gva, unsigned size, const
     return EMULATE_OK;
 }
 
-static void on_xmm_read(void *ctx, unsigned reg, u64 v[2])
+static void on_vector_read(void *ctx, unsigned reg, u64 v[2])
 {
-    require(reg < 16);
-    memcpy(v, ((struct fake *)ctx)->xmm[reg], sizeof(u64[2]));
+    require(reg < EMULATE_MMX + 8);
+    memcpy(v, ((struct fake *)ctx)->vector[reg], sizeof(u64[2]));
 }
 
-static void on_xmm_write(void *ctx, unsigned reg, const u64 v[2])
+static void on_vector_write(void *ctx, unsigned reg, const u64 v[2])
 {
-    require(reg < 16);
-    memcpy(((struct fake *)ctx)->xmm[reg], v, sizeof(u64[2]));
+    require(reg < EMULATE_MMX + 8);
+    memcpy(((struct fake *)ctx)->vector[reg], v, sizeof(u64));
 }
 
-static const struct emulate_ops ops = {on_read, on_write, on_cmpxchg, on_xmm_read, on_xmm_write};
+static enum emulate_status on_fault(void *ctx, unsigned vector, u32 error)
+{
+    (void)ctx;
+    require(vector == VECTOR_DE || (vector >= VECTOR_NP && vector <= VECTOR_GP));
+    require(error <= UINT16_MAX && (vector != VECTOR_DE || !error));
+    return EMULATE_FAULT;
+}
+
+static void on_segment_read(void *ctx, unsigned seg, struct emulate_segment *out)
+{
+    require(seg <= EMULATE_IDTR);
+    *out = ((struct fake *)ctx)->seg[seg];
+}
+
+static void on_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value)
+{
+    require(seg <= EMULATE_IDTR);
+    ((struct fake *)ctx)->seg[seg] = *value;
+}
+
+static void on_implicit(void *ctx, bool on)
+{
+    struct fake *f = ctx;
+    require(f->implicit != on);
+    f->implicit = on;
+}
+
+static u64 on_cr0(void *ctx)
+{
+    return ((struct fake *)ctx)->flags & 1 ? CR0_PE : 0;
+}
+
+static bool on_long_mode(void *ctx)
+{
+    return ((struct fake *)ctx)->flags & 2;
+}
+
+static const struct emulate_ops ops = {
+    on_read,         on_write,         on_cmpxchg,  on_vector_read, on_vector_write, on_fault,
+    on_segment_read, on_segment_write, on_implicit, on_cr0,         on_long_mode,
+};
 
 /* Takes n bytes from the input; zeroes when it is used up. */
 static void take(const u8 **data, size_t *left, void *to, size_t n)
@@ -126,25 +170,28 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         return 0;
     require(in.length > 0 && in.length <= n && in.length <= INSN_MAX_LENGTH && in.reg < 16);
     require(insn_segments(&in) < BIT(INSN_SEG_COUNT));
-    (void)insn_uses_rsp(&in);
     data += in.length;
     size -= in.length;
 
     u64 gpr[16], before[16];
-    struct fake f = {.accesses = 0};
+    struct fake f = {.flags = header[2]};
     struct emulate_state st = {.gpr = gpr, .ops = &ops, .ctx = &f, .stack_size = header[2] & 1 ? 2 : 4};
     take(&data, &size, gpr, sizeof gpr);
     take(&data, &size, &st.rip, sizeof st.rip);
     take(&data, &size, &st.rflags, sizeof st.rflags);
     take(&data, &size, st.seg_base, sizeof st.seg_base);
+    take(&data, &size, f.seg, sizeof f.seg);
+    take(&data, &size, f.memory, MEMORY / 4);
+    st.cpl = header[2] >> 2 & 3;
+    st.tzcnt = st.lzcnt = header[2] & 1;
     st.rep_limit = header[2] >> 1;
     f.status = data;
     f.statuses = size;
     memcpy(before, gpr, sizeof gpr);
     u64 rip = st.rip, rflags = st.rflags;
     enum emulate_status s = emulate_insn(&in, &st);
-    bool is_string = in.op == INSN_STOS || in.op == INSN_MOVS || in.op == INSN_LODS;
-    require(s <= EMULATE_UNKNOWN && (s != EMULATE_PARTIAL || in.rep == INSN_REP_REP));
+    bool is_string = insn_op_is_string(in.op);
+    require(s <= EMULATE_UNKNOWN && (s != EMULATE_PARTIAL || (is_string && in.rep)) && !f.implicit);
     if (s == EMULATE_OK)
         require(!(st.rflags & RFLAGS_RF));
     else

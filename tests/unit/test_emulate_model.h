@@ -3,15 +3,18 @@
  * 0, a log of accesses, and on request a failure or a competing write at a chosen access.
  */
 #pragma once
+#include "arch/regs.h"
 #include "tests/unit/test_decode_gen.h"
 #include "vmm/emulate.h"
+#include "vmx/guest.h"
 
-enum { MODEL_MEMORY = 2 * 1024 * 1024, MODEL_LOG = 64 };
+enum { MODEL_MEMORY = 2 * 1024 * 1024, MODEL_LOG = 256 };
 
 enum model_kind { MODEL_READ, MODEL_READ_FOR_WRITE, MODEL_WRITE, MODEL_CMPXCHG };
 
 struct model_access {
     enum model_kind kind;
+    bool implicit;
     u64 gva;
     unsigned size;
 };
@@ -19,8 +22,13 @@ struct model_access {
 struct model {
     u8 *memory; /* MODEL_MEMORY bytes */
     u64 gpr[16];
-    u64 xmm[16][2];
+    u64 vector[EMULATE_MMX + 8][2];
+    struct emulate_segment seg[EMULATE_IDTR + 1]; /* of the first six, base is st.seg_base */
+    u64 cr0;
+    bool long_mode, implicit;
     struct emulate_state st;
+    unsigned fault_vector;
+    u32 fault_error;
     /* Access number fail_at (from 0) returns fail_with; competitors changes to memory come before the first
      * cmpxchgs. */
     unsigned fail_at;
@@ -36,7 +44,7 @@ static inline enum emulate_status model_note(struct model *m, enum model_kind ki
 {
     unsigned n = m->accesses++;
     if (n < MODEL_LOG)
-        m->log[n] = (struct model_access){kind, gva.v, size};
+        m->log[n] = (struct model_access){kind, m->implicit, gva.v, size};
     if (n == m->fail_at)
         return m->fail_with;
     return gva.v > MODEL_MEMORY - size ? EMULATE_UNKNOWN : EMULATE_OK;
@@ -80,32 +88,87 @@ static inline enum emulate_status model_cmpxchg(void *ctx, gva_t gva, unsigned s
     return EMULATE_OK;
 }
 
-static inline void model_xmm_read(void *ctx, unsigned reg, u64 v[2])
+static inline void model_vector_read(void *ctx, unsigned reg, u64 v[2])
 {
-    memcpy(v, ((struct model *)ctx)->xmm[reg], 16);
+    memcpy(v, ((struct model *)ctx)->vector[reg], 16);
 }
 
-static inline void model_xmm_write(void *ctx, unsigned reg, const u64 v[2])
+static inline void model_vector_write(void *ctx, unsigned reg, const u64 v[2])
 {
-    memcpy(((struct model *)ctx)->xmm[reg], v, 16);
+    memcpy(((struct model *)ctx)->vector[reg], v, reg < EMULATE_MMX ? 16 : 8);
+}
+
+static inline enum emulate_status model_fault(void *ctx, unsigned vector, u32 error)
+{
+    struct model *m = ctx;
+    m->fault_vector = vector;
+    m->fault_error = error;
+    return EMULATE_FAULT;
+}
+
+static inline void model_segment_read(void *ctx, unsigned seg, struct emulate_segment *out)
+{
+    const struct model *m = ctx;
+    *out = m->seg[seg];
+    if (seg < INSN_SEG_COUNT)
+        out->base = m->st.seg_base[seg];
+}
+
+static inline void model_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value)
+{
+    struct model *m = ctx;
+    m->seg[seg] = *value;
+    if (seg < INSN_SEG_COUNT)
+        m->st.seg_base[seg] = value->base;
+}
+
+static inline void model_implicit(void *ctx, bool on)
+{
+    ((struct model *)ctx)->implicit = on;
+}
+
+static inline u64 model_cr0(void *ctx)
+{
+    return ((struct model *)ctx)->cr0;
+}
+
+static inline bool model_long_mode(void *ctx)
+{
+    return ((struct model *)ctx)->long_mode;
 }
 
 static const struct emulate_ops model_ops = {
     .read = model_read,
     .write = model_write,
     .cmpxchg = model_cmpxchg,
-    .xmm_read = model_xmm_read,
-    .xmm_write = model_xmm_write,
+    .vector_read = model_vector_read,
+    .vector_write = model_vector_write,
+    .fault = model_fault,
+    .segment_read = model_segment_read,
+    .segment_write = model_segment_write,
+    .implicit = model_implicit,
+    .cr0_read = model_cr0,
+    .long_mode = model_long_mode,
 };
 
+/* Flat segments of all 4 GiB, at privilege level 0. */
 static inline void model_start(struct model *m)
 {
+    u32 data = VMX_AR_P | VMX_AR_S | VMX_AR_ACCESSED | VMX_AR_WRITABLE | VMX_AR_DB | VMX_AR_G;
+
     m->st.gpr = m->gpr;
     m->st.ops = &model_ops;
     m->st.ctx = m;
+    m->st.tzcnt = m->st.lzcnt = true;
+    for (unsigned s = 0; s < INSN_SEG_COUNT; s++)
+        m->seg[s] = (struct emulate_segment){
+            .selector = 8 * s, .limit = UINT32_MAX, .access = data | (s == INSN_SEG_CS ? VMX_AR_CODE : 0)};
+    m->cr0 = CR0_PE | CR0_PG | CR0_ET;
+    m->long_mode = m->implicit = false;
     m->accesses = 0;
     m->fail_at = MODEL_NEVER;
     m->competitors = 0;
+    m->fault_vector = MODEL_NEVER;
 }
 
 /* Puts a value into the 4-byte displacement of an instruction that has neither base nor index. */
@@ -140,7 +203,7 @@ static inline void model_patch_disp(u8 *bytes, struct insn *in, u32 value)
  */
 static inline bool model_aim(struct gen *g, struct model *m, u8 *bytes, struct insn *in)
 {
-    bool is_string = in->op == INSN_STOS || in->op == INSN_MOVS || in->op == INSN_LODS;
+    bool is_string = insn_op_is_string(in->op);
     u64 span = in->addr_size == 2 ? 0xe000 : MODEL_MEMORY - 8192;
     u64 low = gen_below(g, (u32)span) + 4096;
 
@@ -152,6 +215,17 @@ static inline bool model_aim(struct gen *g, struct model *m, u8 *bytes, struct i
     u64 stack =
         in->mode == CPU_MODE_16 ? 0x1000 + gen_below(g, 0xd000) : 4096 + gen_below(g, MODEL_MEMORY - 8192);
     m->gpr[4] = stack;
+    if (in->op == INSN_LEAVE || in->op == INSN_ENTER)
+        m->gpr[5] = stack ^ 0x400;
+    if ((in->op == INSN_DIV || in->op == INSN_IDIV) && gen_chance(g, 80)) { /* mostly not #DE */
+        bool negative = in->op == INSN_IDIV && gen_chance(g, 40);
+        m->gpr[2] = negative ? ~0ull : gen_below(g, 3);
+        if (in->op_size == 1)
+            m->gpr[0] =
+                (m->gpr[0] & ~0xffffull) | (negative ? 0xff00 | gen_below(g, 256) : gen_below(g, 1024));
+        if (in->mode != CPU_MODE_64)
+            m->gpr[2] = (u32)m->gpr[2];
+    }
     if (is_string) {
         u64 mask = in->addr_size == 2 ? 0xffff : in->addr_size == 4 ? 0xffffffff : ~0ull;
         u64 keep = in->mode == CPU_MODE_64 ? ~mask : ~mask & 0xffffffff;

@@ -1,4 +1,4 @@
-/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_io.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
 /* libs: -lunicorn */
 /*
  * test_emulate_unicorn.c - the effect of every instruction we emulate, compared with Unicorn (QEMU's
@@ -105,6 +105,8 @@ static u64 undefined_flags(const struct insn *in, const u64 *gpr)
 {
     unsigned bits = 8 * in->op_size;
     u64 b = in->src == INSN_OPERAND_CL ? gpr[1] : in->imm;
+    if (in->imm_cl)
+        b = gpr[1];
     unsigned count = b & (in->op_size == 8 ? 63 : 31);
 
     switch (in->op) {
@@ -124,6 +126,18 @@ static u64 undefined_flags(const struct insn *in, const u64 *gpr)
     case INSN_SAL:
     case INSN_SHR:
         return (count ? RFLAGS_AF : 0) | (count > 1 ? RFLAGS_OF : 0) | (count >= bits ? RFLAGS_CF : 0);
+    case INSN_SHLD:
+    case INSN_SHRD: return (count ? RFLAGS_AF : 0) | (count > 1 ? RFLAGS_OF : 0);
+    case INSN_IMUL:
+    case INSN_IMUL3:
+    case INSN_MUL:
+    case INSN_IMUL1: return RFLAGS_SF | RFLAGS_ZF | RFLAGS_AF | RFLAGS_PF;
+    case INSN_DIV:
+    case INSN_IDIV: return STATUS_FLAGS;
+    case INSN_BSF:
+    case INSN_BSR: return STATUS_FLAGS & ~RFLAGS_ZF;
+    case INSN_TZCNT:
+    case INSN_LZCNT: return RFLAGS_OF | RFLAGS_SF | RFLAGS_AF | RFLAGS_PF;
     case INSN_SAR: return (count ? RFLAGS_AF : 0) | (count > 1 ? RFLAGS_OF : 0);
     default: return 0;
     }
@@ -137,7 +151,9 @@ static void machine_load(struct machine *mc, const struct model *m, const u8 *by
     for (unsigned i = 0; i < (mc->mode == CPU_MODE_64 ? 16 : 8); i++)
         write_gpr(mc, i, m->gpr[i]);
     for (unsigned i = 0; i < (mc->mode == CPU_MODE_64 ? 16 : 8); i++)
-        uc_reg_write(mc->uc, UC_X86_REG_XMM0 + (int)i, m->xmm[i]);
+        uc_reg_write(mc->uc, UC_X86_REG_XMM0 + (int)i, m->vector[i]);
+    for (unsigned i = 0; i < 8; i++)
+        uc_reg_write(mc->uc, UC_X86_REG_FP0 + (int)i, m->vector[EMULATE_MMX + i]); /* MMn is its low part */
     uc_reg_write(mc->uc, flags_id(mc), &flags);
     if (mc->mode == CPU_MODE_16) {
         static const int seg_id[] = {UC_X86_REG_ES, UC_X86_REG_CS, UC_X86_REG_SS,
@@ -167,8 +183,11 @@ static const char *compare(struct machine *mc, struct model *m, u64 undefined, c
             return text;
         }
         uc_reg_read(mc->uc, UC_X86_REG_XMM0 + (int)i, xmm);
-        if (memcmp(xmm, m->xmm[i], 16) != 0)
+        if (memcmp(xmm, m->vector[i], 16) != 0)
             return "XMM register";
+        uc_reg_read(mc->uc, UC_X86_REG_FP0 + (int)(i & 7), xmm);
+        if (xmm[0] != m->vector[EMULATE_MMX + (i & 7)][0])
+            return "MMX register";
     }
     uc_reg_read(mc->uc, flags_id(mc), &flags);
     u64 mask = ALL_FLAGS & ~undefined;
@@ -235,7 +254,19 @@ static bool unicorn_is_wrong(const struct insn *in, const u8 *bytes)
     if (early_rex)
         return true;
     switch (in->op) {
-    case INSN_MOVBE: return true; /* invalid instruction on all processor models */
+    case INSN_POPCNT: return true; /* likewise; test_emulate_alu.c has the CPU's */
+    case INSN_CRC32:
+        return (f2 && f3) || in->mode == CPU_MODE_16; /* takes four bytes for two; Zydis does not */
+    case INSN_SHLD:
+    case INSN_SHRD: return in->mem.rip_relative && !in->imm_cl; /* forgets that the immediate follows */
+    case INSN_RET: return in->imm >> 15; /* sign-extended: SDM Vol. 2, RET has it unsigned */
+    case INSN_CMPS:
+    case INSN_SCAS:
+    case INSN_BSF:
+    case INSN_BSR:
+    case INSN_TZCNT:
+    case INSN_LZCNT: return f2 && f3; /* the last counts: Zydis */
+    case INSN_MOVBE: return true;     /* invalid instruction on all processor models */
     case INSN_TEST:
         return (bytes[at] & 0xfe) == 0xf6 && (bytes[at + 1] >> 3 & 7) == 1; /* F6 /1, F7 /1: invalid */
     case INSN_MOV: /* C6 and C7 with REX.R: invalid, where the CPU and Zydis ignore the bit */
@@ -246,11 +277,67 @@ static bool unicorn_is_wrong(const struct insn *in, const u8 *bytes)
     case INSN_SSE_MOV:
     case INSN_SSE_LOW:
     case INSN_SSE_HIGH:
+    case INSN_MMX_MOV:
         /* Of several mandatory prefixes 66 wins, or F3: SDM Vol. 2A section 2.1.2 and Zydis: the last of F2,
          * F3. */
         return size + f2 + f3 > 1 || in->mode == CPU_MODE_16; /* and real mode has no SSE there */
     default: return false;
     }
+}
+
+/* Segments and tables, which Unicorn has none of here, and branches to what random memory says. A double shift
+ * by more bits than the operand has is undefined. */
+static bool is_tested_by_hand(const struct insn *in)
+{
+    if (in->op >= INSN_CALL_FAR && in->op <= INSN_SMSW && in->op != INSN_JMP)
+        return true;
+    if ((in->op == INSN_SHLD || in->op == INSN_SHRD) && in->op_size == 2)
+        return in->imm_cl || (in->imm & 31) > 16;
+    return in->dst == INSN_OPERAND_SEG || in->src == INSN_OPERAND_SEG ||
+           (in->op == INSN_CALL && in->src == INSN_OPERAND_REG);
+}
+
+/* The same bytes into both memories. */
+static void plant(struct machine *mc, struct model *m, u64 at, const void *bytes, size_t n)
+{
+    if (at > MODEL_MEMORY - n)
+        return;
+    memcpy(m->memory + at, bytes, n);
+    memcpy(mc->memory + at, bytes, n);
+}
+
+/* Targets of branches that can be gone to, and strings with equal parts. */
+static void prepare_memory(struct gen *g, struct machine *mc, struct model *m, const struct insn *in)
+{
+    enum { STRETCH = 160 };
+    u8 same[STRETCH];
+
+    if (in->op == INSN_RET || in->op == INSN_JMP || (in->op == INSN_CALL && in->mem_size)) {
+        u64 target = mc->code_base + gen_below(g, 0x700);
+        u64 at = in->op == INSN_RET
+                     ? (mc->mode == CPU_MODE_16 ? m->st.seg_base[INSN_SEG_SS] + (u16)m->gpr[4] : m->gpr[4])
+                     : insn_effective_address(in, &m->st).v;
+        plant(mc, m, at, &target, in->op_size);
+    }
+    if ((in->op == INSN_CMPS || in->op == INSN_SCAS) && gen_chance(g, 70)) {
+        u64 keep = in->addr_size == 2 ? 0xffff : in->addr_size == 4 ? 0xffffffff : ~0ull;
+        u64 di = (m->gpr[7] & keep) + (mc->mode == CPU_MODE_16 ? m->st.seg_base[INSN_SEG_ES] : 0);
+        u64 si = (m->gpr[6] & keep) + m->st.seg_base[in->src_seg];
+        memset(same, (u8)m->gpr[0], sizeof same);
+        same[gen_below(g, STRETCH)] ^= gen_chance(g, 50);
+        plant(mc, m, di - STRETCH / 2, same, STRETCH);
+        if (in->op == INSN_CMPS)
+            plant(mc, m, si - STRETCH / 2, same, STRETCH);
+    }
+}
+
+/* Unicorn may try to deliver an exception, by tables that are not there. */
+static bool went_on(struct machine *mc, u64 next)
+{
+    u64 rip = 0;
+
+    uc_reg_read(mc->uc, mc->mode == CPU_MODE_64 ? UC_X86_REG_RIP : UC_X86_REG_EIP, &rip);
+    return rip == next;
 }
 
 /* Runs one random instruction on both. Sets *tested if there was one. */
@@ -274,11 +361,16 @@ static const char *step(struct gen *g, struct machine *mc, struct model *m, bool
                             : mc->mode == CPU_MODE_64 && s >= INSN_SEG_FS ? gen_below(g, 0x80000)
                                                                           : 0;
     for (unsigned i = 0; i < 16; i++)
-        m->xmm[i][0] = gen_u64(g), m->xmm[i][1] = gen_u64(g);
+        m->vector[i][0] = gen_u64(g), m->vector[i][1] = gen_u64(g);
+    for (unsigned i = 0; i < 8; i++)
+        m->vector[EMULATE_MMX + i][0] = gen_u64(g);
     if (!model_aim(g, m, bytes, &in))
         return NULL;
-    if (in.op == INSN_CALL && in.src != INSN_OPERAND_IMM)
-        return NULL; /* tested by hand: its target is not code */
+    bool branch = in.op == INSN_CALL || in.op == INSN_JMP || in.op == INSN_RET;
+    if (is_tested_by_hand(&in) ||
+        (branch && gen_chance(g, 90))) /* to run one alone, Unicorn forgets all code */
+        return NULL;
+    prepare_memory(g, mc, m, &in);
 
     u64 undefined = undefined_flags(&in, m->gpr);
     u64 start = m->st.rip;
@@ -289,8 +381,9 @@ static const char *step(struct gen *g, struct machine *mc, struct model *m, bool
     do {
         s = emulate_insn(&in, &m->st);
     } while (s == EMULATE_PARTIAL && ++rounds < 64);
-    bool skip = s != EMULATE_OK || touches_code(mc, m);
-    if (!skip && in.op == INSN_CALL && (m->st.rip >> 32))
+    bool divides = s == EMULATE_FAULT && m->fault_vector == VECTOR_DE;
+    bool skip = (s != EMULATE_OK && !divides) || touches_code(mc, m);
+    if (!skip && branch && (m->st.rip >> 32))
         skip = true;
     if (skip) {
         /* Put the two memories together again. */
@@ -300,8 +393,10 @@ static const char *step(struct gen *g, struct machine *mc, struct model *m, bool
         return NULL;
     }
     *tested = true;
-    uc_err e = uc_emu_start(mc->uc, start, m->st.rip, 0, in.op == INSN_CALL ? 1 : 0);
-    if (e != UC_ERR_OK && in.op != INSN_CALL) {
+    uc_err e = uc_emu_start(mc->uc, start, divides ? start + in.length : m->st.rip, 0, branch ? 1 : 0);
+    if (divides)
+        return e == UC_ERR_EXCEPTION || !went_on(mc, start + in.length) ? NULL : "no #DE";
+    if (e != UC_ERR_OK && !branch) {
         snprintf(text, size, "Unicorn: %s", uc_strerror(e));
         return text;
     }
