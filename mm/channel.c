@@ -1,101 +1,107 @@
-/* channel.c - see channel.h; the numbers are those of its table. */
+/* channel.c - posts that need more than a glance; see channel.h, whose numbers are used here. */
 #include "mm/channel.h"
 
-#define FRAME_STRIDE  37u /* sets between the same entries of neighbouring tables */
-#define WAYS_MASK     (BIT(CHANNEL_WAYS) - 1)
-#define DRAIN_AT_ONCE 8u /* entries read before they are freed together */
+#define CAPACITY (2 * CHANNEL_ENTRIES) /* in tickets */
 
-u64 channel_size(u32 *entries, bool self)
+void channel_init(struct channel *c, _Atomic u8 *posted)
 {
-    u32 n = CHANNEL_WAYS, most = self ? CHANNEL_ENTRIES_MAX : CHANNEL_ENTRIES_PAIR;
-
-    while (n < *entries && n < most)
-        n *= 2;
-    *entries = n;
-    return sizeof(struct channel) + n * sizeof(struct patch);
+    c->posted = posted;
+    c->free_below = c->armed_from = CHANNEL_FIRST_TICKET;
+    c->next = CHANNEL_FIRST_TICKET | CHANNEL_ARMED;
+    c->stop_at = c->next + CAPACITY;
+    atomic_init(&c->closed, CHANNEL_FIRST_TICKET);
+    atomic_init(&c->freed, CHANNEL_FIRST_TICKET);
 }
 
-struct channel *channel_init(void *memory, u32 entries, bool self)
+void channel_self_init(struct self_channel *c)
 {
-    struct channel *c = memory;
-
-    c->entries = entries;
-    c->self = self;
-    return c;
+    c->next = c->freed = CHANNEL_FIRST_TICKET;
+    c->stop_at = c->freed + 2 * CHANNEL_SELF_ENTRIES;
 }
 
-/* Neighbouring entries of one table fall into neighbouring sets. */
-static u32 first_way(const struct channel *c, const struct patch *p)
+/*
+ * The latest patch for an entry among those with tickets in [from, next), along its bucket's chain from
+ * *ticket on. Tickets on a chain only get older; where they do not, the place has been used again, and the
+ * chain has ended.
+ */
+static bool find(const struct patch *entry, u32 entries, u32 from, u32 next, u64 frame, u16 index,
+                 u32 *ticket)
 {
-    return ((u32)p->frame * FRAME_STRIDE + p->index) * CHANNEL_WAYS & (c->entries - 1);
-}
-
-enum channel_posted channel_post(struct channel *c, const struct patch *p)
-{
-    u32 at = first_way(c, p);
-    _Atomic u64 *used = &c->used[at / 64];
-    u64 word = atomic_load_explicit(used, memory_order_seq_cst); /* 2 */
-    u64 set = word >> at % 64 & WAYS_MASK, free = ~set & WAYS_MASK;
-
-    for (; unlikely(set != 0); set &= set - 1) {
-        const struct patch *e = &c->entry[at + (u32)__builtin_ctzll(set)];
-        if (e->frame == p->frame && e->index == p->index)
-            return CHANNEL_ABSORBED;
+    for (u32 age, span = next - from; (age = (*ticket & ~CHANNEL_ARMED) - from) < span; span = age) {
+        const struct patch *e = &entry[*ticket / 2 % entries];
+        if (e->frame == frame && e->index == index)
+            return true;
+        *ticket = e->before;
     }
-    if (unlikely(!free)) {
-        atomic_store_explicit(&c->resync, true, memory_order_seq_cst);
+    return false;
+}
+
+static void arm(struct channel *c, bool armed)
+{
+    u32 ticket = c->next & ~CHANNEL_ARMED;
+
+    c->next = armed ? ticket | CHANNEL_ARMED : ticket;
+    c->stop_at = armed ? c->stop_at | CHANNEL_ARMED : c->stop_at & ~CHANNEL_ARMED;
+    c->armed_from = ticket;
+}
+
+/* A patch for the same entry was found, in use when last looked: does it serve for this write too? */
+static bool absorb(struct channel *c, u32 ticket)
+{
+    u32 closed = atomic_load_explicit(&c->closed, memory_order_seq_cst); /* 2 */
+
+    c->free_below = atomic_load_explicit(&c->freed, memory_order_acquire);
+    if ((s32)(ticket - c->free_below) < 0)
+        return false;
+    c->repeats = true;
+    if (!(c->next & CHANNEL_ARMED)) {
+        arm(c, true);
+        return false;
+    }
+    return (s32)(ticket - c->armed_from) >= 0 && (s32)(ticket - closed) >= 0;
+}
+
+/* Room for one more? */
+static bool make_room(struct channel *c)
+{
+    if (!c->repeats)
+        arm(c, false);
+    c->repeats = false;
+    c->free_below = atomic_load_explicit(&c->freed, memory_order_acquire);
+    c->stop_at = (c->free_below + CAPACITY) | (c->next & CHANNEL_ARMED);
+    return c->next != c->stop_at;
+}
+
+enum channel_posted channel_post_slowly(struct channel *c, u64 frame, u64 derived, u64 primary, u16 index)
+{
+    u32 *bucket = &c->bucket[channel_hash(frame, index) % CHANNEL_ENTRIES];
+    u32 before = *bucket, found = before;
+
+    if (find(c->entry, CHANNEL_ENTRIES, c->free_below, c->next, frame, index, &found) && absorb(c, found))
+        return CHANNEL_ABSORBED;
+    if (c->next == c->stop_at && !make_room(c))
         return CHANNEL_OVERFLOW;
-    }
-    at += (u32)__builtin_ctzll(free);
-    c->entry[at] = *p; /* 3 */
-    if (c->self) {
-        atomic_store_explicit(used, word | BIT(at % 64), memory_order_relaxed);
-        c->words_in_use |= (u8)(1u << at / 64);
-    } else {
-        atomic_fetch_or_explicit(used, BIT(at % 64), memory_order_seq_cst); /* 4 */
-    }
+    *bucket = c->next;
+    channel_fill(channel_entry(c, c->next), frame, derived, primary, index, before); /* 3 */
+    c->next += 2;
+    atomic_store_explicit(c->posted, (u8)c->next, memory_order_release); /* 4 */
     return CHANNEL_POSTED;
 }
 
-/* Between two CPUs: entries are copied before they are freed, and freed before take() reads the primary. */
-static void drain_pair(struct channel *c, void (*take)(void *ctx, const struct patch *p), void *ctx)
+enum channel_posted channel_self_post_slowly(struct self_channel *c, u64 frame, u64 derived, u64 primary,
+                                             u16 index)
 {
-    u64 left = atomic_load_explicit(&c->used[0], memory_order_acquire); /* 1 */
+    u32 *bucket = &c->bucket[channel_hash(frame, index) % CHANNEL_SELF_ENTRIES];
+    u32 before = *bucket, found = before;
 
-    while (left) {
-        struct patch p[DRAIN_AT_ONCE];
-        u64 before = left;
-        u32 n = 0;
-
-        for (; left && n < DRAIN_AT_ONCE; left &= left - 1)
-            p[n++] = c->entry[__builtin_ctzll(left)];                                   /* 2 */
-        atomic_fetch_and_explicit(&c->used[0], ~(before ^ left), memory_order_seq_cst); /* 3 */
-        for (u32 i = 0; i < n; i++)
-            take(ctx, &p[i]); /* 4 */
+    if (find(c->entry, CHANNEL_SELF_ENTRIES, c->freed, c->next, frame, index, &found))
+        return CHANNEL_ABSORBED;
+    if (c->next == c->stop_at) {
+        c->lost = true;
+        return CHANNEL_OVERFLOW;
     }
-}
-
-static void drain_self(struct channel *c, void (*take)(void *ctx, const struct patch *p), void *ctx)
-{
-    u32 words = c->words_in_use;
-
-    c->words_in_use = 0;
-    for (; words; words &= words - 1) {
-        u32 w = (u32)__builtin_ctz(words);
-        u64 left = atomic_load_explicit(&c->used[w], memory_order_relaxed);
-        atomic_store_explicit(&c->used[w], 0, memory_order_relaxed);
-        for (; left; left &= left - 1)
-            take(ctx, &c->entry[w * 64 + (u32)__builtin_ctzll(left)]);
-    }
-}
-
-bool channel_drain(struct channel *c, void (*take)(void *ctx, const struct patch *p), void *ctx)
-{
-    if (c->self)
-        drain_self(c, take, ctx);
-    else
-        drain_pair(c, take, ctx);
-    if (likely(!atomic_load_explicit(&c->resync, memory_order_seq_cst)))
-        return false;
-    return atomic_exchange_explicit(&c->resync, false, memory_order_seq_cst);
+    *bucket = c->next;
+    channel_fill(channel_self_entry(c, c->next), frame, derived, primary, index, before);
+    c->next += 2;
+    return CHANNEL_POSTED;
 }

@@ -3,16 +3,8 @@
 
 u64 matrix_metadata_size(u32 size)
 {
-    return size * sizeof(struct matrix_consumer) + (u64)size * size * sizeof(struct channel *);
-}
-
-static struct channel *make_channel(struct matrix *m, bool self)
-{
-    u32 entries = self ? MATRIX_SELF_ENTRIES : MATRIX_PAIR_ENTRIES;
-    u64 bytes = channel_size(&entries, self);
-    void *memory = m->get_memory(m->ctx, bytes);
-
-    return memory ? channel_init(memory, entries, self) : NULL;
+    return size * (sizeof(struct matrix_consumer) + sizeof(struct matrix_producer)) +
+           (u64)size * size * sizeof(channel_slot);
 }
 
 enum err matrix_init(struct matrix *m, u32 size, void *metadata, void *(*get_memory)(void *ctx, u64 bytes),
@@ -21,77 +13,99 @@ enum err matrix_init(struct matrix *m, u32 size, void *metadata, void *(*get_mem
     if (!size || size > MATRIX_MAX)
         return ERR_RANGE;
     m->size = size;
+    m->words = (size + 7) / 8;
     m->get_memory = get_memory;
     m->ctx = ctx;
     m->consumer = metadata;
-    m->channel = (channel_slot *)(m->consumer + size);
+    m->producer = (struct matrix_producer *)(m->consumer + size);
+    m->channel = (channel_slot *)(m->producer + size);
     for (u32 i = 0; i < size; i++) {
-        struct channel *self = make_channel(m, true);
+        struct self_channel *self = get_memory(ctx, sizeof(*self));
         if (!self)
             return ERR_NO_MEMORY;
+        channel_self_init(self);
         m->consumer[i].self = self;
     }
     return ERR_OK;
 }
 
-static void announce(_Atomic u64 *mask, u32 producer)
+void matrix_release(struct matrix *m, void (*give)(void *ctx, void *piece), void *ctx)
 {
-    if (!(atomic_load_explicit(mask, memory_order_seq_cst) & BIT(producer)))
-        atomic_fetch_or_explicit(mask, BIT(producer), memory_order_seq_cst);
+    for (u32 i = 0; i < m->size * m->size; i++)
+        atomic_store_explicit(&m->channel[i], NULL, memory_order_relaxed);
+    for (u32 i = 0; i < m->size; i++) {
+        void *piece = m->producer[i].piece;
+        m->producer[i] = (struct matrix_producer){0};
+        while (piece) {
+            void *before = *(void **)piece;
+            give(ctx, piece);
+            piece = before;
+        }
+    }
 }
 
-static __attribute__((noinline)) enum channel_posted post_to_other(struct matrix *m, u32 producer,
-                                                                   u32 consumer, const struct patch *p)
+/* NULL: no memory. */
+static __attribute__((noinline)) struct channel *make_channel(struct matrix *m, u32 producer, u32 consumer)
 {
-    channel_slot *at = &m->channel[producer * m->size + consumer];
-    struct channel *c = atomic_load_explicit(at, memory_order_relaxed); /* written by this producer only */
-    enum channel_posted posted = CHANNEL_OVERFLOW;
+    struct matrix_producer *from = &m->producer[producer];
 
-    if (unlikely(!c)) {
-        c = make_channel(m, false);
-        atomic_store_explicit(at, c, memory_order_release);
+    if (!from->piece || from->used + sizeof(struct channel) > MATRIX_PIECE) {
+        void **piece = m->get_memory(m->ctx, MATRIX_PIECE);
+        if (!piece)
+            return NULL;
+        *piece = from->piece;
+        from->piece = piece;
+        from->used = 64;
     }
-    if (likely(c != NULL))
-        posted = channel_post(c, p);
-    else
-        announce(&m->consumer[consumer].lost, producer);
-    if (posted != CHANNEL_ABSORBED)
-        announce(&m->consumer[consumer].pending, producer);
-    return posted;
+    struct channel *c = (struct channel *)(void *)((u8 *)from->piece + from->used);
+    from->used += sizeof(*c);
+    channel_init(c, &m->consumer[consumer].posted[producer]);
+    atomic_store_explicit(&m->channel[producer * m->size + consumer], c, memory_order_release);
+    return c;
+}
+
+static __attribute__((noinline)) enum channel_posted tell_lost(struct matrix_consumer *to, u32 producer)
+{
+    if (!(atomic_load_explicit(&to->lost, memory_order_seq_cst) & BIT(producer)))
+        atomic_fetch_or_explicit(&to->lost, BIT(producer), memory_order_seq_cst);
+    return CHANNEL_OVERFLOW;
 }
 
 enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, const struct patch *p)
 {
+    struct matrix_consumer *to = &m->consumer[consumer];
+    enum channel_posted posted = CHANNEL_OVERFLOW;
+
     if (producer == consumer)
-        return channel_post(m->consumer[consumer].self, p);
-    return post_to_other(m, producer, consumer, p);
+        return channel_self_post(to->self, p);
+    /* written by this producer only */
+    struct channel *c =
+        atomic_load_explicit(&m->channel[producer * m->size + consumer], memory_order_relaxed);
+    if (unlikely(!c))
+        c = make_channel(m, producer, consumer);
+    if (likely(c != NULL))
+        posted = channel_post(c, p);
+    return likely(posted != CHANNEL_OVERFLOW) ? posted : tell_lost(to, producer);
 }
 
-static __attribute__((noinline)) bool drain_others(struct matrix *m, u32 consumer,
-                                                   void (*take)(void *ctx, const struct patch *p), void *ctx)
+bool matrix_drain(struct matrix *m, u32 consumer, channel_take take, void *ctx)
 {
     struct matrix_consumer *to = &m->consumer[consumer];
-    u64 producers = atomic_exchange_explicit(&to->pending, 0, memory_order_seq_cst);
-    bool lost = false;
+    bool lost = channel_self_ready(to->self) && channel_self_drain(to->self, take, ctx);
 
-    for (; producers; producers &= producers - 1) {
-        u32 producer = (u32)__builtin_ctzll(producers);
-        struct channel *c =
-            atomic_load_explicit(&m->channel[producer * m->size + consumer], memory_order_acquire);
-        if (c)
-            lost |= channel_drain(c, take, ctx);
+    for (u32 w = 0; w < m->words; w++) {
+        u64 word = atomic_load_explicit(&to->posted_word[w], memory_order_acquire) ^ to->seen_word[w];
+        while (word) {
+            u32 byte = (u32)__builtin_ctzll(word) / 8, producer = w * 8 + byte;
+            struct channel *c =
+                atomic_load_explicit(&m->channel[producer * m->size + consumer], memory_order_acquire);
+            u8 posted = atomic_load_explicit(&to->posted[producer], memory_order_acquire);
+            to->seen[producer] = posted;
+            channel_drain(c, posted, take, ctx);
+            word &= ~(0xffull << byte * 8);
+        }
     }
-    if (unlikely(atomic_load_explicit(&to->lost, memory_order_seq_cst)))
+    if (unlikely(atomic_load_explicit(&to->lost, memory_order_acquire)))
         lost |= atomic_exchange_explicit(&to->lost, 0, memory_order_seq_cst) != 0;
-    return lost;
-}
-
-bool matrix_drain(struct matrix *m, u32 consumer, void (*take)(void *ctx, const struct patch *p), void *ctx)
-{
-    const struct matrix_consumer *to = &m->consumer[consumer];
-    bool lost = channel_self_ready(to->self) && channel_drain(to->self, take, ctx);
-
-    if (unlikely(atomic_load_explicit(&to->pending, memory_order_seq_cst)))
-        lost |= drain_others(m, consumer, take, ctx);
     return lost;
 }

@@ -1,80 +1,185 @@
 /*
- * channel.pml - the patch channel's protocol for SPIN (design "Shadow MMU" point 4), written from the design, not from
- * the code: one producer, one consumer, two page-table entries with one channel entry each, and resync when the way is
- * taken by the other one. The producer's stores go through a store buffer of one place, as on x86.
+ * channel.pml - the patch channel's protocol for SPIN (mm/channel.h), written from its description, not from the
+ * code: one producer, one consumer, PLACES places, two page-table entries. Each CPU has a store buffer where it
+ * matters, as on x86: the producer's for the primary, the consumer's for `closed`. The producer begins armed or not.
  *
  * spin_model runs it as it is, and once for each mistake:
- *   -DCLEAR_AFTER_VALIDATE   the consumer reads the primary, then frees the entry
- *   -DFLAG_BEFORE_BODY       the flag is set before the body is written
- *   -DSKIP_WITHOUT_ORDERING  the producer looks at the flag while its store of the primary is still in the buffer
- *   -DRESYNC_CLEARED_LATE    resync is cleared after the consumer has read everything again
- *   -DPENDING_CLEARED_LATE   the summary is cleared after the drain
+ *   -DSTORE_WITHOUT_ORDERING  the producer looks whether it may skip while its store of the primary is buffered
+ *   -DCLEAR_AFTER_VALIDATE    the consumer reads the primaries, then ends skipping
+ *   -DCLOSE_WITHOUT_FENCE     the consumer reads the primaries while its store of `closed` is buffered
+ *   -DFLAG_BEFORE_BODY        an entry is marked in use before it is written
+ *   -DFREE_BEFORE_BODY_READ   entries are freed before they are read
+ *   -DROOM_WHEN_CLOSED        places are used again when they are closed, not when they are free
+ *   -DSKIP_WHEN_NOT_ARMED     the producer skips onto entries that it posted before it was armed
+ *   -DARMED_NOT_TOLD          the producer is armed and does not say so
+ *   -DOLD_ENTRIES_STAY_ARMED  armed again, it skips onto entries from when it was not
+ *   -DNOT_TOLD                no room is taken for an entry in use
+ *   -DLOST_CLEARED_LATE       `lost` is cleared after the consumer has read everything again
+ *   -DSEEN_READ_LATE          the consumer notes as seen what is posted after the drain
  */
-#define N      2 /* page-table entries */
-#define WRITES 4
+#define KEYS   2
+#define PLACES 2
+#ifndef WRITES
+#define WRITES 4 /* 5 takes a minute, 6 a long time: make soak */
+#endif
+#define EVENTS 2
 #define NONE   255
 
-byte primary[N];
-byte copy[N];       /* derived by the consumer */
-bool used;          /* one way: the flag, */
-byte body_key;      /* and the body: which entry, */
-byte body_derived;  /* the derived value, */
-byte body_seen;     /* the primary seen */
-bool resync;
-bool summary;
-byte done[N];       /* what the guest on the consumer's vCPU may know of */
+byte primary[KEYS];
+byte body_key[PLACES], body_seen[PLACES];
+byte posted;        /* ticket << 1 | armed */
+byte closed, freed; /* tickets */
+bool lost;
+byte copy[KEYS]; /* derived by the consumer */
+byte done[KEYS]; /* what the guest on the consumer's vCPU may know of */
 byte buffered_key = NONE, buffered_value; /* the producer's store buffer */
+byte buffered_closed = NONE;              /* the consumer's */
 bool producer_ended;
 
-inline store_primary(k, v)
-{
-    buffered_key == NONE;
-    atomic { buffered_value = v; buffered_key = k }
-}
-
-inline wait_for_buffer()
-{
-    buffered_key == NONE
-}
-
-active proctype store_buffer()
+active proctype store_buffers()
 {
 end:
     do
     :: atomic { buffered_key != NONE -> primary[buffered_key] = buffered_value; buffered_key = NONE }
+    :: atomic { buffered_closed != NONE -> closed = buffered_closed; buffered_closed = NONE }
     od
 }
 
+/* -- producer -- */
+
+byte next, free_below, armed_from, stop_at = PLACES;
+bool armed, repeats;
+
 inline write_body(k, v)
 {
-    body_key = k;
-    body_derived = v;
-    body_seen = v
+    body_key[next % PLACES] = k;
+    body_seen[next % PLACES] = v
+}
+
+inline mark_in_use()
+{
+#ifdef ARMED_NOT_TOLD
+    posted = (next + 1) << 1
+#else
+    posted = (next + 1) << 1 | armed
+#endif
+}
+
+/* The latest ticket that may be in use and has this key. */
+inline find(k)
+{
+    d_step {
+        found = NONE;
+        t = free_below;
+        do
+        :: t == next -> break
+        :: t != next ->
+            if
+            :: body_key[t % PLACES] == k -> found = t
+            :: else
+            fi;
+            t++
+        od;
+        t = 0
+    }
+}
+
+#ifdef SKIP_WHEN_NOT_ARMED
+#define SKIPS    true
+#define MAY_SKIP (found >= now_closed)
+#else
+#define SKIPS    armed
+#define MAY_SKIP (found >= now_closed && found >= armed_from)
+#endif
+
+#ifdef OLD_ENTRIES_STAY_ARMED
+#define REMEMBER skip
+#else
+#define REMEMBER armed_from = next
+#endif
+
+inline absorb()
+{
+    skipped = false;
+    if
+    :: found != NONE ->
+        now_closed = closed;
+        free_below = freed;
+        if
+        :: found >= free_below ->
+            repeats = true;
+            if
+            :: SKIPS -> skipped = MAY_SKIP
+            :: else -> armed = true; REMEMBER
+            fi
+        :: else
+        fi
+    :: else
+    fi
+}
+
+inline make_room()
+{
+    if
+    :: next == stop_at ->
+        if
+        :: !repeats ->
+            armed = false
+        :: else
+        fi;
+        repeats = false;
+#ifdef ROOM_WHEN_CLOSED
+        free_below = closed;
+#else
+        free_below = freed;
+#endif
+        stop_at = free_below + PLACES
+    :: else
+    fi
 }
 
 inline post(k, v)
 {
-#ifndef SKIP_WITHOUT_ORDERING
-    wait_for_buffer();
+#ifndef STORE_WITHOUT_ORDERING
+    buffered_key == NONE;
 #endif
+    find(k);
+    absorb();
     if
-    :: used && body_key == k -> skip /* absorbed: its own earlier patch, which it alone writes */
-    :: used && body_key != k -> resync = true; summary = true
-    :: !used ->
-#ifdef FLAG_BEFORE_BODY
-        used = true;
-        write_body(k, v);
+    :: skipped -> skip
+    :: else ->
+        make_room();
+        if
+        :: next == stop_at ->
+#ifndef NOT_TOLD
+            buffered_key == NONE; /* a locked operation */
+            lost = true
 #else
-        write_body(k, v);
-        used = true;
+            skip
 #endif
-        summary = true
+        :: else ->
+#ifdef FLAG_BEFORE_BODY
+            mark_in_use();
+            write_body(k, v);
+#else
+            buffered_key == NONE; /* stores in order */
+            write_body(k, v);
+            mark_in_use();
+#endif
+            next++
+        fi
     fi
 }
 
 active proctype producer()
 {
-    byte w = 0, k;
+    byte w = 0, k, found, t, now_closed;
+    bool skipped;
+
+    if
+    :: armed = true
+    :: armed = false
+    fi;
     do
     :: w == WRITES -> break
     :: w < WRITES ->
@@ -83,56 +188,79 @@ active proctype producer()
         :: k = 1
         fi;
         w++;
-        store_primary(k, w);
+        buffered_key == NONE;
+        atomic { buffered_value = w; buffered_key = k };
         post(k, w);
-        wait_for_buffer(); /* the message to the other guest comes after the store */
+        buffered_key == NONE; /* the message to the other guest comes after the store */
         done[k] = w
     od;
     producer_ended = true
 }
 
-inline derive(k, v, seen, now)
+/* -- consumer -- */
+
+byte seen;
+
+inline close(ticket)
 {
+    buffered_closed = ticket;
+#ifndef CLOSE_WITHOUT_FENCE
+    buffered_closed == NONE
+#endif
+}
+
+inline consume(ticket)
+{
+    key = body_key[ticket % PLACES];
+    value = body_seen[ticket % PLACES];
+    now = primary[key];
     if
-    :: now == seen -> copy[k] = v   /* still valid: the derived value is applied */
-    :: else -> copy[k] = now        /* derived again */
+    :: now == value -> copy[key] = value /* still valid: the derived value is applied */
+    :: else -> copy[key] = now           /* derived again */
     fi
 }
 
 inline drain()
 {
+    word = posted;
     if
-    :: summary ->
-#ifndef PENDING_CLEARED_LATE
-        summary = false;
+    :: word != seen ->
+#ifndef SEEN_READ_LATE
+        seen = word;
 #endif
+        at = freed;
+#ifndef CLEAR_AFTER_VALIDATE
         if
-        :: used ->
-            d_step { key = body_key; v = body_derived; seen = body_seen };
+        :: word & 1 -> close(word >> 1)
+        :: else
+        fi;
+#endif
+#ifdef FREE_BEFORE_BODY_READ
+        freed = word >> 1;
+#endif
+        do
+        :: at == word >> 1 -> break
+        :: at != word >> 1 -> consume(at); at++
+        od;
+        buffered_closed == NONE; /* stores in order */
 #ifdef CLEAR_AFTER_VALIDATE
-            now = primary[key];
-            used = false;
-#else
-            used = false;
-            now = primary[key];
+        closed = word >> 1;
 #endif
-            derive(key, v, seen, now)
-        :: else
-        fi;
-        if
-        :: resync ->
-#ifndef RESYNC_CLEARED_LATE
-            resync = false;
+        freed = word >> 1;
+#ifdef SEEN_READ_LATE
+        seen = posted
 #endif
-            copy[0] = primary[0];
-            copy[1] = primary[1];
-#ifdef RESYNC_CLEARED_LATE
-            resync = false
+    :: else
+    fi;
+    if
+    :: lost ->
+#ifndef LOST_CLEARED_LATE
+        lost = false;
 #endif
-        :: else
-        fi;
-#ifdef PENDING_CLEARED_LATE
-        summary = false
+        copy[0] = primary[0];
+        copy[1] = primary[1];
+#ifdef LOST_CLEARED_LATE
+        lost = false
 #endif
     :: else
     fi
@@ -140,10 +268,11 @@ inline drain()
 
 active proctype consumer()
 {
-    byte key, v, seen, now, known0, known1, round = 0;
+    byte key, value, now, known0, known1, word, at, round = 0;
+
     do
-    :: round == 3 -> break
-    :: round < 3 ->
+    :: round == EVENTS -> break
+    :: round < EVENTS ->
         known0 = done[0];
         known1 = done[1];
         drain();

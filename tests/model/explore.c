@@ -47,6 +47,25 @@ static const struct model *model;
 static const char *violation;
 static int violation_line;
 static u32 threads;
+#define OWNER_SHARED 0
+#define OWNER_NOBODY 255                   /* constant */
+static u8 owner_of[MODEL_ARENA_BYTES / 8]; /* by word: those two, or thread + 1 */
+
+static void set_owner(const void *from, const void *to, u8 owner)
+{
+    for (const u8 *p = from; p < (const u8 *)to; p += 8)
+        owner_of[(p - model_arena) / 8] = owner;
+}
+
+void model_private(u32 thread, const void *from, const void *to)
+{
+    set_owner(from, to, (u8)(thread + 1));
+}
+
+void model_constant(const void *from, const void *to)
+{
+    set_owner(from, to, OWNER_NOBODY);
+}
 
 void model_require_(bool condition, const char *text, int line)
 {
@@ -54,6 +73,11 @@ void model_require_(bool condition, const char *text, int line)
         violation = text;
         violation_line = line;
     }
+}
+
+int model_thread(void)
+{
+    return current;
 }
 
 /* ---- the running thread's view of memory: memory with its own buffered stores on top ---- */
@@ -85,11 +109,16 @@ static void collect_stores(void)
         u64 old = ((u64 *)(void *)seen_by_current)[w], new = ((u64 *)(void *)model_arena)[w], mask = 0;
         if (old == new)
             continue;
+        ((u64 *)(void *)seen_by_current)[w] = new;
+        if (owner_of[w] != OWNER_SHARED) { /* nobody else sees when */
+            model_require(owner_of[w] == current + 1);
+            ((u64 *)(void *)now.memory)[w] = new;
+            continue;
+        }
         for (u32 b = 0; b < 64; b += 8)
             if ((old ^ new) >> b & 0xff)
                 mask |= 0xffull << b;
         buffer_store(&now.thread[current], (struct store){w, new, mask});
-        ((u64 *)(void *)seen_by_current)[w] = new;
     }
 }
 
@@ -142,7 +171,11 @@ static __attribute__((noinline)) void resume(int t)
 
 static bool shared(const volatile void *p)
 {
-    return current >= 0 && (u8 *)p >= model_arena && (u8 *)p < model_arena + sizeof(model_arena);
+    if (current < 0 || (u8 *)p < model_arena || (u8 *)p >= model_arena + sizeof(model_arena))
+        return false;
+    u8 owner = owner_of[((u8 *)p - model_arena) / 8];
+    model_require(owner == OWNER_SHARED || owner == OWNER_NOBODY || owner == current + 1);
+    return owner == OWNER_SHARED;
 }
 
 static void plain(const volatile void *p)
@@ -401,11 +434,9 @@ static void start(void)
 {
     memset(&now, 0, sizeof(now));
     memset(model_arena, 0, sizeof(model_arena));
+    memset(owner_of, 0, sizeof(owner_of));
     model->set_up();
-    for (arena_words = MODEL_ARENA_BYTES / 8; arena_words > 0; arena_words--)
-        if (((u64 *)(void *)model_arena)[arena_words - 1])
-            break;
-    arena_words = MODEL_ARENA_BYTES / 8;
+    arena_words = (u32)(model->bytes ? ALIGN_UP(model->bytes, 8) : MODEL_ARENA_BYTES) / 8;
     memcpy(now.memory, model_arena, sizeof(model_arena));
     for (u32 t = 0; t < threads; t++) {
         memset(stack[t], 0, STACK_BYTES);

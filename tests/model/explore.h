@@ -30,7 +30,16 @@ struct model {
     void (*set_up)(void); /* arena is zeroed before */
     void (*thread[MODEL_THREADS_MAX])(void);
     void (*check)(void); /* after all threads have ended and all buffers are empty */
+    u64 bytes;           /* of the arena that are used; 0: all */
 };
+
+/* From set_up(): memory in the arena, 8-byte aligned, that only this thread touches, or that nobody changes.
+ * Accesses to it are no places to go on with another thread. That it is so is checked. */
+void model_private(u32 thread, const void *from, const void *to);
+void model_constant(const void *from, const void *to);
+
+/* The running thread's number; -1 in set_up and check. */
+int model_thread(void);
 
 /* In threads and check: this must hold in every order. */
 #define model_require(condition) model_require_(condition, #condition, __LINE__)

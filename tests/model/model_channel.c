@@ -1,85 +1,119 @@
 /*
- * model_channel.c - a producer and a consumer on one channel (mm/channel.c): skip, post, drain, validate.
+ * model_channel.c - a producer and a consumer on one channel (mm/channel.c): skip, post, drain, validate, and
+ * when the consumer may do without a barrier.
  *
- * The producer writes two page-table entries and, after each write and post, says so in `done`, as a guest
- * would by a message to the other vCPU. The consumer looks at `done`, then has its coherency event: its
- * derived entries must not be older than what it knew of.
+ * The producer writes page-table entries and, after each write and post, says so in `done`, as a guest would
+ * by a message to the other vCPU. The consumer looks at `done`, then has its coherency event: its derived
+ * entries must not be older than what it knew of. START says what the producer is used to.
  */
 #include "mm/channel.h"
 #include "tests/model/explore.h"
 
-#define ENTRIES 2
+#define ENTRIES 3
+#define EVENTS  2
+
+enum start { START_ARMED, START_CALM, START_DISARMING };
 
 struct shared {
     _Atomic u64 primary[ENTRIES];
-    _Atomic u64 done;  /* writes that the guest knows of */
-    u64 copy[ENTRIES]; /* the consumer's derived entries */
-    aligned_to(64) u8 channel[sizeof(struct channel) + 4 * sizeof(struct patch)];
+    _Atomic u64 done; /* writes that the guest knows of */
+    _Atomic u64 lost; /* in place of the matrix's */
+    u64 copy[ENTRIES];
+    aligned_to(8) _Atomic u8 posted;
+    struct channel channel;
 };
+
+/* The entry written by write number n + 1. */
+static const u8 writes[][5] = {
+    [START_ARMED] = {1, 0, 1, 1},
+    [START_CALM] = {1, 1, 1, 0},
+    [START_DISARMING] = {1, 0, 2, 1, 2},
+};
+static const u8 write_count[] = {4, 4, 5};
 
 static struct shared *s = MODEL_SHARED(struct shared);
 
-static struct channel *channel(void)
+/* All entries share a hash bucket. */
+static u16 index_of(u32 entry)
 {
-    return (struct channel *)(void *)s->channel;
+    return (u16)(entry * CHANNEL_ENTRIES);
 }
 
-static void set_up(void)
+static u64 derived_from(u32 entry, u64 value)
 {
-    channel_init(s->channel, 4, false);
-}
-
-/* Values grow, so that "older" has a meaning; the derived value says which entry it is for. */
-static void write_entry(u16 index, u64 value)
-{
-    atomic_store_explicit(&s->primary[index], value, PRIMARY_ORDER);
-    struct patch p = {.frame = 9, .index = index, .derived = value * 2 + index, .primary = value};
-    (void)channel_post(channel(), &p);
-    atomic_store_explicit(&s->done, value, memory_order_release);
-}
-
-static void producer(void)
-{
-    write_entry(1, 1);
-    write_entry(0, 2);
-    write_entry(1, 3);
+    return value * ENTRIES + entry;
 }
 
 static void apply(void *ctx, const struct patch *p)
 {
+    u32 entry = p->index / CHANNEL_ENTRIES;
+
     (void)ctx;
-    if (p->index >= ENTRIES)
+    if (entry >= ENTRIES)
         return; /* a patch that nobody posted: then another one is missing in the end */
-    u64 now = atomic_load_explicit(&s->primary[p->index], memory_order_seq_cst);
-    s->copy[p->index] = now == p->primary ? p->derived : now * 2 + p->index;
+    u64 now = atomic_load_explicit(&s->primary[entry], memory_order_seq_cst);
+    s->copy[entry] = now == p->primary ? p->derived : derived_from(entry, now);
 }
 
 static void drain(u64 known)
 {
-    if (channel_drain(channel(), apply, NULL))
-        model_require(!"four ways are enough for two entries");
-    if (known >= 1)
-        model_require(s->copy[1] >= 1 * 2 + 1);
-    if (known >= 2)
-        model_require(s->copy[0] >= 2 * 2);
-    if (known >= 3)
-        model_require(s->copy[1] >= 3 * 2 + 1);
+    channel_drain(&s->channel, atomic_load_explicit(&s->posted, memory_order_acquire), apply, NULL);
+    if (atomic_load_explicit(&s->lost, memory_order_acquire) &&
+        atomic_exchange_explicit(&s->lost, 0, memory_order_seq_cst))
+        for (u32 i = 0; i < ENTRIES; i++)
+            s->copy[i] = derived_from(i, atomic_load_explicit(&s->primary[i], memory_order_seq_cst));
+    for (u32 n = 0; n < known; n++)
+        model_require(s->copy[writes[START][n]] >= derived_from(writes[START][n], n + 1));
+}
+
+/* Values grow, so that "older" has a meaning; the derived value says which entry it is for. */
+static void write_entry(u32 entry, u64 value)
+{
+    struct patch p = {
+        .frame = 9, .index = index_of(entry), .derived = derived_from(entry, value), .primary = value};
+
+    atomic_store_explicit(&s->primary[entry], value, PRIMARY_ORDER);
+    if (channel_post(&s->channel, &p) == CHANNEL_OVERFLOW)
+        atomic_store_explicit(&s->lost, 1, memory_order_seq_cst);
+    atomic_store_explicit(&s->done, value, memory_order_release);
+}
+
+static void set_up(void)
+{
+    u32 before = START == START_ARMED ? 0 : START == START_CALM ? CHANNEL_ENTRIES + 1 : CHANNEL_ENTRIES / 2;
+
+    channel_init(&s->channel, &s->posted);
+    for (u32 i = 0; i < before; i++) {
+        struct patch p = {.frame = 1, .index = index_of(ENTRIES + i)};
+        (void)channel_post(&s->channel, &p);
+        channel_drain(&s->channel, s->posted, apply, NULL);
+    }
+    model_require((s->channel.next & CHANNEL_ARMED) == (START == START_CALM ? 0 : CHANNEL_ARMED));
+    model_private(0, &s->channel.posted, &s->channel.closed);
+    model_private(1, s->copy, s->copy + ENTRIES);
+}
+
+static void producer(void)
+{
+    for (u32 n = 0; n < write_count[START]; n++)
+        write_entry(writes[START][n], n + 1);
 }
 
 static void consumer(void)
 {
-    for (u32 i = 0; i < 2; i++)
+    for (u32 i = 0; i < EVENTS; i++)
         drain(atomic_load_explicit(&s->done, memory_order_acquire));
 }
 
 static void check(void)
 {
-    drain(3);
-    model_require(s->copy[0] == 2 * 2 && s->copy[1] == 3 * 2 + 1);
+    drain(write_count[START]);
+    for (u32 i = 0; i < ENTRIES; i++)
+        model_require(!s->primary[i] || s->copy[i] == derived_from(i, s->primary[i]));
 }
 
 int main(void)
 {
-    static const struct model m = {MODEL_NAME, set_up, {producer, consumer}, check};
+    static const struct model m = {MODEL_NAME, set_up, {producer, consumer}, check, sizeof(struct shared)};
     return model_run(&m, MODEL_BROKEN);
 }

@@ -48,6 +48,7 @@ static void check(void)
 
 int main(void)
 {
-    static const struct model m = {MODEL_NAME, set_up, {owner, holder, other_sender}, check};
+    static const struct model m = {
+        MODEL_NAME, set_up, {owner, holder, other_sender}, check, sizeof(struct ipc_model)};
     return model_run(&m, MODEL_BROKEN);
 }

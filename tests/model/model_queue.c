@@ -67,6 +67,7 @@ static void check(void)
 
 int main(void)
 {
-    static const struct model m = {MODEL_NAME, set_up, {sender0, sender1, receiver}, check};
+    static const struct model m = {
+        MODEL_NAME, set_up, {sender0, sender1, receiver}, check, sizeof(struct shared)};
     return model_run(&m, MODEL_BROKEN);
 }

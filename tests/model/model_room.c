@@ -46,6 +46,6 @@ static void check(void)
 
 int main(void)
 {
-    static const struct model m = {MODEL_NAME, set_up, {sender, receiver}, check};
+    static const struct model m = {MODEL_NAME, set_up, {sender, receiver}, check, sizeof(struct ipc_model)};
     return model_run(&m, MODEL_BROKEN);
 }

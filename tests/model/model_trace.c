@@ -65,6 +65,6 @@ static void check(void)
 
 int main(void)
 {
-    static const struct model m = {MODEL_NAME, set_up, {installer, writer}, check};
+    static const struct model m = {MODEL_NAME, set_up, {installer, writer}, check, sizeof(struct shared)};
     return model_run(&m, MODEL_BROKEN);
 }

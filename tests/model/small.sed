@@ -1,7 +1,7 @@
 # The same code with the smallest sizes at which everything can happen.
-s/^#define CHANNEL_ENTRIES_MAX .*/#define CHANNEL_ENTRIES_MAX 64u/
-s/^#define MATRIX_SELF_ENTRIES .*/#define MATRIX_SELF_ENTRIES 4u/
-s/^#define MATRIX_PAIR_ENTRIES .*/#define MATRIX_PAIR_ENTRIES 4u/
+s/^#define CHANNEL_ENTRIES .*/#define CHANNEL_ENTRIES 4u/
+s/^#define CHANNEL_SELF_ENTRIES .*/#define CHANNEL_SELF_ENTRIES 4u/
+s/^#define MATRIX_PIECE .*/#define MATRIX_PIECE 448ull/
 s/^#define MSG_QUEUE_DEPTH .*/#define MSG_QUEUE_DEPTH 2u/
 s/^#define MSG_QUEUE_STAGED .*/#define MSG_QUEUE_STAGED 1u/
 s/^#define LANDING_SLOTS .*/#define LANDING_SLOTS 2u/

@@ -1,3 +1,3 @@
-# mm/channel.c: the consumer reads the primary first and frees the entry then.
-/atomic_fetch_and_explicit(&c->used\[0\]/d
-s|take(ctx, &p\[i\]); /\* 4 \*/|take(ctx, \&p[i]);\n        atomic_fetch_and_explicit(\&c->used[0], ~(before ^ left), memory_order_seq_cst);|
+# mm/channel.h: the consumer reads the primaries first and ends skipping then.
+/^    if (unlikely(posted & CHANNEL_ARMED))/,+1d
+s|^    atomic_store_explicit(&c->freed, at, memory_order_release); /\* 4 \*/|    atomic_store_explicit(\&c->closed, at, memory_order_seq_cst);\n&|

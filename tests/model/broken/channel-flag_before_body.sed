@@ -1,3 +1,3 @@
-# mm/channel.c: the flag is set before the entry is written.
-/c->entry\[at\] = \*p; \/\* 3 \*\//d
-s|^    return CHANNEL_POSTED;|    c->entry[at] = *p;\n    return CHANNEL_POSTED;|
+# mm/channel.h: an entry is marked in use before it is written.
+/^    atomic_store_explicit(posted, (u8)(ticket + 2), memory_order_release);/d
+s|^    channel_fill(channel_entry(c, ticket), .*|    atomic_store_explicit(posted, (u8)(ticket + 2), memory_order_release);\n&|

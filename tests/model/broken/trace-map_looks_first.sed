@@ -1,2 +1,3 @@
 # mm/trace.c: the mapper looks for interest before it sets its writable bit.
-s|^    bool had = .*|    bool had = true;\n    if (likely(!atomic_load_explicit(\&t->interest, memory_order_seq_cst))) {\n        atomic_fetch_or_explicit(\&t->writable, own, memory_order_seq_cst);\n        return true;\n    }|
+/\/\* S2 \*\//d
+s|^        return true;|        return atomic_fetch_or_explicit(\&t->writable, BIT(vcpu), memory_order_seq_cst), true;|
