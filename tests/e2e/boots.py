@@ -439,11 +439,21 @@ def linux_audited_files(esp):
 def drive_linux_audited(running, facts):
     running.console.expect(r'tsc shell-ready: (\d+)\n', timeout=700)
     running.console.expect('linux# ', timeout=60)
+    running.console.send('\x01s')                     # its counters, on the console
+    running.console.expect(r'vm linux: 1 vCPU, \d+ ms, patch channels', timeout=60)
+    running.console.expect(r'shadow-frames +\d+  frames, now\n', timeout=60)
+    facts['table'] = running.console.before
     facts['forks'] = at_shell(running, 'forks 50', timeout=300)
     running.console.send('poweroff\n')
     running.console.expect(pexpect.EOF, timeout=300)
 
 
+def audited_shared_tables_files(esp):
+    shared_tables_files(esp)
+    write_ini(esp, SHARED_TABLES_INI.replace('log = debug', 'audit = every').replace('rounds=300', 'rounds=100'))
+
+
+AUDITED_SMP_BOOTS = [Boot('audited-shared-tables', audited_shared_tables_files, Spec(cpus=2), timeout=400)]
 AUDITED_GUEST_BOOTS = [Boot('audited-guests-haswell', audited_guest_files, Spec(cpus=2), timeout=400),
                        Boot('audited-guests-penryn', audited_guest_files, Spec(cpus=1, model=PENRYN), timeout=400)]
 AUDITED_LINUX_BOOTS = [Boot('audited-linux-haswell', linux_audited_files, Spec(cpus=1, ips=LINUX_IPS),
