@@ -35,6 +35,10 @@ void matrix_release(struct matrix *m, void (*give)(void *ctx, void *piece), void
         atomic_store_explicit(&m->channel[i], NULL, memory_order_relaxed);
     for (u32 i = 0; i < m->size; i++) {
         void *piece = m->producer[i].piece;
+        for (u32 w = 0; w < m->words; w++) {
+            atomic_store_explicit(&m->consumer[i].posted_word[w], 0, memory_order_relaxed);
+            m->consumer[i].seen_word[w] = 0;
+        }
         m->producer[i] = (struct matrix_producer){0};
         while (piece) {
             void *before = *(void **)piece;

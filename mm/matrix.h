@@ -67,7 +67,7 @@ u64 matrix_metadata_size(u32 size);
 enum err must_check matrix_init(struct matrix *m, u32 size, void *metadata,
                                 void *(*get_memory)(void *ctx, u64 bytes), void *ctx);
 
-/* Takes every piece out, when no vCPU runs any more (and none will). Self-channels stay. */
+/* Takes every piece out while no vCPU runs; what was posted is forgotten. Self-channels stay. */
 void matrix_release(struct matrix *m, void (*give)(void *ctx, void *piece), void *ctx);
 
 /* Producer: tells one consumer. The primary was stored before (seq_cst). */

@@ -222,9 +222,8 @@ static void end_trace(struct shadow *sh, u64 gfn, bool discard)
 {
     u64 told = trace_give_up(trace_of(sh->vm->traces, gfn)) & ~BIT(sh->vcpu);
 
-    for (u32 vcpu = 0; told && vcpu < sh->vm->vcpus; vcpu++)
-        if (told & BIT(vcpu))
-            post_table(sh, vcpu, gfn);
+    for (; told; told &= told - 1)
+        post_table(sh, (u32)__builtin_ctzll(told), gfn);
     FOR_PAGES_OF(sh, gfn, no)
     {
         if (sh->page[no].patience < PATIENCE_MAX)
@@ -284,9 +283,8 @@ static void wrote_entry(struct shadow *sh, u64 gfn, u32 offset, u32 size, u64 in
     p.primary = size == 4 ? atomic_load_explicit((const _Atomic u32 *)at, memory_order_seq_cst)
                           : atomic_load_explicit((const _Atomic u64 *)at, memory_order_seq_cst);
     p.derived = derived_value(sh, gfn, p.primary);
-    for (u32 vcpu = 0; interest >> vcpu; vcpu++)
-        if (interest & BIT(vcpu))
-            post(sh, vcpu, &p);
+    for (; interest; interest &= interest - 1)
+        post(sh, (u32)__builtin_ctzll(interest), &p);
 }
 
 static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)

@@ -11,6 +11,7 @@
 #include "vmm/real.h"
 #include "vmm/sched.h"
 #include "vmm/stats.h"
+#include "vmm/vm_create.h"
 
 bool log_debug;
 enum config_audit audit_mode;
@@ -222,6 +223,7 @@ void vm_report_end(struct vm *vm)
         audit_print(vm);
     if (log_debug)
         stats_print(vm);
+    vm_give_channels_back(vm);
     atomic_fetch_sub_explicit(&vms_running, 1, memory_order_release);
 }
 

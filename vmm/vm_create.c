@@ -177,21 +177,36 @@ static struct vcpu *make_vcpu(struct vm *vm, u32 index, const struct vm_create *
     return v;
 }
 
-/* Channels between different vCPUs are made while they run: from the allocator, which is rare and short. */
+/* Channels between different vCPUs are made while they run: a page for three from the allocator, which is rare
+ * and short. */
 static void *channel_memory(void *ctx, u64 bytes)
 {
     struct vm *vm = ctx;
+    u64 pages = ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT;
     void *memory = NULL;
     hpa_t at;
 
     if (vm->take)
         memory = take_own(vm, bytes);
-    else if (frames_alloc(&host_frames, ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT, PAGE_SIZE, FRAMES_ANYWHERE,
-                          &at) == ERR_OK)
+    else if (frames_alloc(&host_frames, pages, PAGE_SIZE, FRAMES_ANYWHERE, &at) == ERR_OK)
         memory = hpa_to_ptr(at);
     if (memory)
-        atomic_fetch_add_explicit(&vm->channel_bytes, bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&vm->channel_bytes, pages << PAGE_SHIFT, memory_order_relaxed);
     return memory;
+}
+
+static void give_channel_piece(void *ctx, void *piece)
+{
+    struct vm *vm = ctx;
+
+    atomic_fetch_sub_explicit(&vm->channel_bytes, MATRIX_PIECE, memory_order_relaxed);
+    if (frames_free(&host_frames, ptr_to_hpa(piece), MATRIX_PIECE >> PAGE_SHIFT) != ERR_OK)
+        log_line("memory at 0x%lx is lost: it was free already", ptr_to_hpa(piece).v);
+}
+
+void vm_give_channels_back(struct vm *vm)
+{
+    matrix_release(&vm->matrix, give_channel_piece, vm);
 }
 
 static enum err make_matrix(struct vm *vm)

@@ -205,6 +205,11 @@ static void test_memory(void **state)
     assert_int_equal(pieces_back, pieces);
     matrix_release(&m, give_piece, NULL); /* nothing left */
     assert_int_equal(pieces_back, pieces);
+    assert_false(matrix_pending(&m, 9) && !channel_self_ready(m.consumer[9].self));
+    got_count = 0;
+    assert_int_equal(matrix_post(&m, 3, 9, &p), CHANNEL_POSTED); /* as new */
+    assert_false(matrix_drain(&m, 9, collect, NULL));
+    assert_int_equal(got_count, 2); /* the self-channel's too */
 }
 
 static struct channel *channel_of(u32 producer, u32 consumer)
