@@ -299,7 +299,8 @@ struct pb_stats {
 #define PB_STAT_AUDITS        37u
 #define PB_STAT_FRAMES        38u
 #define PB_STAT_CHANNELS      39u
-#define PB_STAT_COUNT         40u
+#define PB_STAT_NMIS_SHADOW   40u
+#define PB_STAT_COUNT         41u
 
 /* compile-time layout checks that C89 understands */
 typedef char pb_check_message[sizeof(struct pb_message) == 64 ? 1 : -1];

@@ -58,6 +58,7 @@ static void read_vcpu(const struct vcpu *v, u64 *c)
     c[PB_STAT_INTERRUPTS] = counter_get(&v->stats.interrupts);
     c[PB_STAT_KICKS] = counter_get(&v->stats.kicks);
     c[PB_STAT_NMIS] = counter_get(&v->stats.nmis_sent);
+    c[PB_STAT_NMIS_SHADOW] = counter_get(&v->stats.nmis_shadow);
     c[PB_STAT_AUDITS] = counter_get(&v->stats.audits);
     c[PB_STAT_CHANNELS] = counter_get(&v->vm->channel_bytes);
 }

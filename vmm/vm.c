@@ -37,6 +37,8 @@ void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
             return;
     }
     atomic_fetch_add_explicit(&v->stats.nmis_sent, 1, memory_order_relaxed);
+    if (bits & (REQUEST_SHADOW | REQUEST_DROP))
+        atomic_fetch_add_explicit(&v->stats.nmis_shadow, 1, memory_order_relaxed);
     apic_send_nmi(v->on->cpu);
 }
 

@@ -57,11 +57,12 @@ enum vcpu_state {
     VCPU_STOPPED, /* for good */
 };
 
-/* Writer: the vCPU's CPU, but for nmis_sent; readers: any CPU (arch/counter.h). */
+/* Writer: the vCPU's CPU, but for nmis_*; readers: any CPU (arch/counter.h). */
 struct vcpu_stats {
     counter_t by_reason[VMX_EXIT_COUNT]; /* vcpu_exits() adds them up */
     counter_t emulated, emulate_unknown, interrupts, kicks, audits;
-    _Atomic u64 nmis_sent; /* to its CPU, for its sake; writers: whoever sends one (add, relaxed) */
+    _Atomic u64 nmis_sent;   /* to its CPU, for its sake; writers: whoever sends one (add, relaxed) */
+    _Atomic u64 nmis_shadow; /* of those, because its shadow must change: a trace, a page that leaves */
 };
 
 struct vcpu {

@@ -53,6 +53,7 @@ static void counters_of_any_vcpu_of_the_vm(void **state)
     counter_one(&world_vcpu[0].stats.by_reason[VMX_EXIT_HLT]);
     counter_add(&world_vcpu[1].messages.sent, 9);
     atomic_fetch_add(&world_vcpu[1].stats.nmis_sent, 4);
+    atomic_fetch_add(&world_vcpu[1].stats.nmis_shadow, 3);
     atomic_fetch_add(&world_vm.channel_bytes, 4096);
     touch(1, 0, 0);
     s = (struct pb_stats *)(world_ram + AT);
@@ -73,6 +74,7 @@ static void counters_of_any_vcpu_of_the_vm(void **state)
     assert_int_equal(s->exits[VMX_EXIT_TDCALL], 2);
     assert_int_equal(s->counter[PB_STAT_SENT], 9);
     assert_int_equal(s->counter[PB_STAT_NMIS], 4);
+    assert_int_equal(s->counter[PB_STAT_NMIS_SHADOW], 3);
     assert_int_equal(s->counter[PB_STAT_CHANNELS], 4096);
     assert_int_equal(s->counter[PB_STAT_FILLS], 1);
     assert_true(s->counter[PB_STAT_MADE] >= 3 && s->counter[PB_STAT_SHADOWS] >= 3);
