@@ -8,8 +8,9 @@
  */
 #include "mm/shadow_leaf.h"
 
-#define FORWARD_BLOCK 64u /* entries looked at around the first fault of a table */
-#define STREAK        4u  /* faults of one table with nothing in between: it is worth a trace */
+#define FORWARD_BLOCK   64u /* entries looked at around the first fault of a table */
+#define COMPARE_AT_ONCE 8u
+#define STREAK          4u /* faults of one table with nothing in between: it is worth a trace */
 
 /* Walks the shadow down to the leaf table of gva and remembers the way. */
 struct shadow_leaf_way *leaf_find_slow(struct shadow *sh, u64 gva)
@@ -196,4 +197,86 @@ bool shadow_leaf_sync(struct shadow *sh, u64 gva)
     }
     leaf_rederive(sh, way->page, slot, primary);
     return true;
+}
+
+/* Relaxed is enough: the event's own handshakes came before, and a difference is read again. */
+static inline u64 difference(const _Atomic u64 *primary, const u64 *snapshot, u32 i)
+{
+    return atomic_load_explicit(&primary[i], memory_order_relaxed) ^ snapshot[i];
+}
+
+static inline bool differs(const _Atomic u64 *p, const u64 *s)
+{
+    return difference(p, s, 0) | difference(p, s, 1) | difference(p, s, 2) | difference(p, s, 3) |
+           difference(p, s, 4) | difference(p, s, 5) | difference(p, s, 6) | difference(p, s, 7);
+}
+
+/* What shadow_leaf_follow() uses for each entry of one page. */
+struct follow {
+    _Atomic u64 *entry;
+    const _Atomic u64 *map; /* the p2m's */
+    const struct trace *trace;
+    u64 gfns, own, reserved;
+    rmap_location first;
+};
+
+/*
+ * The usual change: one page of the VM's own RAM in place of another, or other rights, and one mapping of each frame.
+ * False: nothing was done, leaf_rederive() must see to it.
+ */
+static inline bool follow_usual(struct shadow *sh, const struct follow *f, u32 slot, u64 primary)
+{
+    u64 old = atomic_load_explicit(&f->entry[slot], memory_order_relaxed), new, map;
+    u64 gfn = (primary & PTE_ADDR_MASK) >> PAGE_SHIFT;
+    u64 rights = primary & (PTE_P | PTE_U | PTE_NX | PTE_G | (primary & PTE_D ? PTE_W : 0));
+
+    if (unlikely((primary & (PTE_P | PTE_A | f->reserved)) != (PTE_P | PTE_A) || gfn >= f->gfns ||
+                 old == ENTRY_ABSENT || !old))
+        return false;
+    map = atomic_load_explicit(&f->map[gfn], memory_order_acquire);
+    if (unlikely(p2m_entry_type(map) != P2M_RAM_RW))
+        return false;
+    if ((rights & PTE_W) &&
+        unlikely(!(atomic_load_explicit(&f->trace[gfn].writable, memory_order_relaxed) & f->own) ||
+                 atomic_load_explicit(&f->trace[gfn].interest, memory_order_seq_cst)))
+        return false;
+    new = (map & P2M_FRAME_MASK) | rights | PTE_A | PTE_D;
+    if ((old ^ new) & PTE_ADDR_MASK) {
+        u32 *from = rmap_record(&sh->rmap, (old & PTE_ADDR_MASK) >> PAGE_SHIFT);
+        u32 *to = rmap_record(&sh->rmap, (map & P2M_FRAME_MASK) >> PAGE_SHIFT);
+        if (unlikely(!from || *from != f->first + slot + 1 || !to || *to))
+            return false;
+        *from = 0;
+        *to = f->first + slot + 1;
+    }
+    sh->tlb_stale |= entry_narrows(old, new);
+    atomic_store_explicit(&f->entry[slot], new, memory_order_release);
+    return true;
+}
+
+u32 shadow_leaf_follow(struct shadow *sh, u32 no, const _Atomic u64 *primaries, u64 *snapshot)
+{
+    const struct follow f = {.entry = page_entries(sh, no),
+                             .map = sh->vm->p2m->entry,
+                             .trace = sh->vm->traces->frame,
+                             .gfns = sh->vm->p2m->count,
+                             .own = BIT(sh->vcpu),
+                             .reserved = leaf_reserved(sh, sh->page[no].key),
+                             .first = RMAP_LOCATION(no, 0)};
+    u32 changed = 0;
+
+    for (u32 slot = 0; slot < ENTRIES; slot += COMPARE_AT_ONCE) {
+        if (likely(!differs(primaries + slot, snapshot + slot)))
+            continue;
+        for (u32 i = slot; i < slot + COMPARE_AT_ONCE; i++) {
+            u64 primary = atomic_load_explicit(&primaries[i], memory_order_relaxed);
+            if (primary == snapshot[i])
+                continue;
+            snapshot[i] = primary;
+            if (unlikely(!follow_usual(sh, &f, i, primary)))
+                leaf_rederive(sh, no, i, primary);
+            changed++;
+        }
+    }
+    return changed;
 }

@@ -41,6 +41,9 @@ bool shadow_leaf_fault(struct shadow *sh, u64 gva, u32 access, struct shadow_fau
 /* Reads the entry of gva again if its table is loose; false: shadow_sync.c must see to it. */
 bool shadow_leaf_sync(struct shadow *sh, u64 gva);
 
+/* Derives again what has changed in a plain table since the snapshot was taken. Returns how many entries. */
+u32 shadow_leaf_follow(struct shadow *sh, u32 no, const _Atomic u64 *primaries, u64 *snapshot);
+
 /* Bits that a plain primary must not have: NX without EFER.NXE is one. */
 static inline u64 leaf_reserved(const struct shadow *sh, u64 key)
 {

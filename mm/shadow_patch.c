@@ -222,6 +222,9 @@ static void end_trace(struct shadow *sh, u64 gfn, bool discard)
 {
     u64 told = trace_give_up(trace_of(sh->vm->traces, gfn)) & ~BIT(sh->vcpu);
 
+    if (sh->vm->vcpus == 1)
+        shadow_drain(
+            sh); /* so that all that is derived is so from the primaries as they are: shadow_loosen() */
     for (; told; told &= told - 1)
         post_table(sh, (u32)__builtin_ctzll(told), gfn);
     FOR_PAGES_OF(sh, gfn, no)
@@ -293,17 +296,21 @@ static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)
     u64 interest = t ? trace_interest(t) : 0;
     u32 size = sh->mode == GWALK_32BIT ? 4 : 8;
     u32 end = offset + length;
+    bool flood;
 
     if (!interest)
         return;
-    if (length >= SHADOW_REWRITE_BYTES || flooded(sh, gfn)) {
-        end_trace(sh, gfn, length >= SHADOW_REWRITE_BYTES);
+    if (length >= SHADOW_REWRITE_BYTES) {
+        end_trace(sh, gfn, true);
         return;
     }
+    flood = flooded(sh, gfn);
     sh->prefilled = 0;
     for (offset = ALIGN_DOWN(offset, size); offset < end; offset += size)
-        wrote_entry(sh, gfn, offset, size, interest);
+        wrote_entry(sh, gfn, offset, size, flood ? interest & BIT(sh->vcpu) : interest);
     sh->flood[gfn % SHADOW_FLOOD_SLOTS].filled = sh->prefilled;
+    if (flood)
+        end_trace(sh, gfn, false);
 }
 
 void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)

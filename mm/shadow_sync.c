@@ -11,7 +11,6 @@
 #include "mm/shadow_leaf.h"
 
 #define PROMOTIONS_PER_EVENT 8
-#define COMPARE_AT_ONCE      8
 #define RELINK_PASSES        4
 #define SNAPSHOT_RESERVE     (2 * FRAMES_RESERVE)
 
@@ -55,6 +54,17 @@ void shadow_unloosen(struct shadow *sh, u32 no)
     p->snapshot = 0;
 }
 
+/* The only vCPU has drained: what is derived is so from the primaries as they are now. */
+static void take_snapshot(struct shadow *sh, struct shadow_page *p)
+{
+    struct shadow_table table = shadow_table(sh, p->key);
+
+    if (!table.at || table.pretend || key_mode(p->key) == GWALK_32BIT)
+        return;
+    memcpy(shadow_snapshot(sh, p), table.at, PAGE_SIZE);
+    p->flags &= (u8)~PAGE_FRESH;
+}
+
 void shadow_loosen(struct shadow *sh, u32 no, u8 calm)
 {
     struct shadow_page *p = &sh->page[no];
@@ -70,6 +80,8 @@ void shadow_loosen(struct shadow *sh, u32 no, u8 calm)
         u32 frame = shadow_frame_take(sh);
         p->snapshot = frame == RMAP_NO_FRAME ? 0 : frame + 1;
     }
+    if (sh->vm->vcpus == 1 && p->snapshot)
+        take_snapshot(sh, p);
 }
 
 void shadow_loosen_table(struct shadow *sh, u64 gfn)
@@ -205,35 +217,20 @@ static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
     return ((old ^ shadow_rederive(sh, no, slot, primary)) & ~PTE_A) || snapshot;
 }
 
-/* Relaxed is enough: the event's own handshakes came before, and a difference is read again. */
-static inline u64 difference(const _Atomic u64 *primary, const u64 *snapshot, u32 i)
+/* The first reading: any entry may have changed, and the snapshot describes all from now on. */
+static u32 sync_fresh(struct shadow *sh, u32 no, struct shadow_table table)
 {
-    return atomic_load_explicit(&primary[i], memory_order_relaxed) ^ snapshot[i];
-}
-
-static inline bool differs(const _Atomic u64 *p, const u64 *s)
-{
-    return difference(p, s, 0) | difference(p, s, 1) | difference(p, s, 2) | difference(p, s, 3) |
-           difference(p, s, 4) | difference(p, s, 5) | difference(p, s, 6) | difference(p, s, 7);
-}
-
-/* sync_page() for the usual table: plain, with a snapshot that describes it. */
-static u32 sync_plain(struct shadow *sh, u32 no, const _Atomic u64 *primaries, u64 *snapshot)
-{
+    struct shadow_page *p = &sh->page[no];
     u32 changed = 0;
 
-    for (u32 slot = 0; slot < ENTRIES; slot += COMPARE_AT_ONCE) {
-        if (likely(!differs(primaries + slot, snapshot + slot)))
-            continue;
-        for (u32 i = slot; i < slot + COMPARE_AT_ONCE; i++) {
-            u64 primary = atomic_load_explicit(&primaries[i], memory_order_relaxed);
-            if (primary == snapshot[i])
-                continue;
-            snapshot[i] = primary;
-            leaf_rederive(sh, no, i, primary);
-            changed++;
-        }
+    for (u32 slot = 0; slot < ENTRIES; slot++) {
+        u64 old = entry_get(sh, no, slot), primary = shadow_primary_in(table, p->key, slot);
+        if (old || (primary & PTE_P))
+            changed += ((old ^ shadow_rederive(sh, no, slot, primary)) & ~PTE_A) != 0;
+        else
+            shadow_note_primary(sh, no, slot, primary);
     }
+    p->flags &= (u8)~PAGE_FRESH;
     return changed;
 }
 
@@ -256,19 +253,13 @@ static bool sync_page(struct shadow *sh, u32 no)
                 changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
         return changed != 0;
     }
-    if (likely(!(p->flags & PAGE_FRESH) && key_plain(p->key) && !table.pretend)) {
-        changed = sync_plain(sh, no, table.at, snapshot);
-    } else if (!(p->flags & PAGE_FRESH) && key_mode(p->key) != GWALK_32BIT && !table.pretend) {
-        for (u32 slot = 0; slot < ENTRIES; slot += COMPARE_AT_ONCE) {
-            if (likely(!differs((const _Atomic u64 *)table.at + slot, snapshot + slot)))
-                continue;
-            for (u32 i = slot; i < slot + COMPARE_AT_ONCE; i++)
-                changed += sync_entry(sh, no, i, shadow_primary_in(table, p->key, i));
-        }
+    if (unlikely(p->flags & PAGE_FRESH)) {
+        changed = sync_fresh(sh, no, table);
+    } else if (likely(key_plain(p->key) && !table.pretend)) {
+        changed = shadow_leaf_follow(sh, no, table.at, snapshot);
     } else {
         for (u32 slot = 0; slot < ENTRIES; slot++)
             changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
-        p->flags &= (u8)~PAGE_FRESH;
     }
     counter_add(&sh->stats.loose_changed, changed);
     return changed != 0;
