@@ -98,3 +98,8 @@ bool vmx_nmi_allowed(u32 interruptibility, u32 armed_info)
     return !armed_info && !(interruptibility &
                             (VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS | VMX_BLOCKING_SMI | VMX_BLOCKING_NMI));
 }
+
+bool vmx_nmi_by_interrupt_window(bool virtual_nmis, u32 interruptibility)
+{
+    return !virtual_nmis || interruptibility & VMX_BLOCKING_STI;
+}

@@ -109,5 +109,9 @@ struct vmx_recovery vmx_event_recover(const struct vmx_interrupted *in);
 
 /* An external interrupt can be injected now: IF, no blocking, nothing else being injected (26.3.1.4/5). */
 bool vmx_interrupt_allowed(u64 rflags, u32 interruptibility, u32 armed_info);
+/* An NMI that waits is to be told by the interrupt window, not by the NMI window: there is none; or it is the shadow
+ * of STI that blocks it, in which CPUs may exit for the NMI window already (25.2), and would again and again. IF is 1
+ * there. */
+bool vmx_nmi_by_interrupt_window(bool virtual_nmis, u32 interruptibility);
 /* An NMI can be injected now. */
 bool vmx_nmi_allowed(u32 interruptibility, u32 armed_info);

@@ -115,8 +115,8 @@ bool vmx_can_inject_nmi(const struct vmx_vcpu *v)
 static void windows(struct vmx_vcpu *v)
 {
     vmx_vcpu_control(v, VMX_PRIMARY_INTERRUPT_WINDOW_EXITING,
-                     v->interrupt_window || (v->nmi_window && !v->virtual_nmis));
-    vmx_vcpu_control(v, VMX_PRIMARY_NMI_WINDOW_EXITING, v->nmi_window && v->virtual_nmis);
+                     v->interrupt_window || (v->nmi_window && v->nmi_by_interrupt));
+    vmx_vcpu_control(v, VMX_PRIMARY_NMI_WINDOW_EXITING, v->nmi_window && !v->nmi_by_interrupt);
 }
 
 void vmx_interrupt_window_set(struct vmx_vcpu *v, bool on)
@@ -129,8 +129,11 @@ void vmx_interrupt_window_set(struct vmx_vcpu *v, bool on)
 
 void vmx_nmi_window_set(struct vmx_vcpu *v, bool on)
 {
-    if (v->nmi_window == on)
+    bool by_interrupt =
+        on && vmx_nmi_by_interrupt_window(v->virtual_nmis, (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY));
+    if (v->nmi_window == on && v->nmi_by_interrupt == by_interrupt)
         return;
     v->nmi_window = on;
+    v->nmi_by_interrupt = by_interrupt;
     windows(v);
 }

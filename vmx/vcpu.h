@@ -80,6 +80,7 @@ struct vmx_vcpu {
     struct vmx_event armed; /* what the entry fields of the VMCS hold; info 0: nothing will be injected */
     bool virtual_nmis;
     bool interrupt_window, nmi_window; /* wanted */
+    bool nmi_by_interrupt;             /* the NMI window is to be the interrupt window */
     bool tsc_aux_live;                 /* RDTSCP is on, TSC_AUX has to be switched */
     u16 vpid;                          /* 0: no VPID */
     u64 qualification, rip;
@@ -328,8 +329,8 @@ void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector);
 void vmx_inject_nmi(struct vmx_vcpu *v);
 bool vmx_can_inject_interrupt(const struct vmx_vcpu *v);
 bool vmx_can_inject_nmi(const struct vmx_vcpu *v);
-/* Exit (INTERRUPT_WINDOW, NMI_WINDOW) as soon as the guest can take one; stays until turned off. Without
- * virtual NMIs the NMI window is the interrupt window. */
+/* Exit (INTERRUPT_WINDOW, NMI_WINDOW) as soon as the guest can take one; stays until turned off. The NMI window is the
+ * interrupt window where vmx_nmi_by_interrupt_window() says so: it is asked each time. */
 void vmx_interrupt_window_set(struct vmx_vcpu *v, bool on);
 void vmx_nmi_window_set(struct vmx_vcpu *v, bool on);
 static inline bool vmx_event_armed(const struct vmx_vcpu *v)

@@ -139,6 +139,8 @@ static void interrupts_wait_for_their_moment(void **state)
                 assert_int_equal(vmx_interrupt_allowed(rflags, blocking, armed),
                                  fl && !sti_or_mov_ss && !armed);
                 assert_int_equal(vmx_nmi_allowed(blocking, armed), !(blocking & 15) && !armed);
+                assert_true(vmx_nmi_by_interrupt_window(false, blocking));
+                assert_int_equal(vmx_nmi_by_interrupt_window(true, blocking), blocking & 1);
             }
 }
 
