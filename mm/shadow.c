@@ -131,6 +131,7 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     sh->wp0_forced_gfn = ~0ull;
     sh->paging.maxphyaddr = c->maxphyaddr;
     sh->mode = GWALK_32BIT; /* differs from unpaged, so that the next line chooses a root */
+    sh->self = c->vm->matrix->consumer[c->vcpu].self;
     c->vm->vcpu[c->vcpu] = sh;
     (void)shadow_set_paging(sh, &(struct paging_state){.cr0 = CR0_PE, .maxphyaddr = c->maxphyaddr});
     return ERR_OK;
@@ -206,13 +207,15 @@ static rarely_run u32 root_make(struct shadow *sh, u64 key)
 static inline void choose_long_root(struct shadow *sh)
 {
     u64 key = key_make((sh->paging.cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT, sh->role, 4, 0);
-    u32 no = shadow_page_find(sh, key);
+    u32 *way = &sh->root_way[sh->paging.cr3 >> PAGE_SHIFT & (SHADOW_ROOT_WAYS - 1)];
 
-    if (unlikely(!no))
-        no = root_make(sh, key);
-    sh->page[no - 1].flags |= PAGE_REFERENCED;
-    sh->root_page = no - 1;
-    sh->root = HPA(page_hpa(sh, no - 1));
+    if (unlikely(sh->page[*way].key != key)) {
+        u32 no = shadow_page_find(sh, key);
+        *way = (no ? no : root_make(sh, key)) - 1;
+    }
+    sh->page[*way].flags |= PAGE_REFERENCED;
+    sh->root_page = *way;
+    sh->root = HPA(page_hpa(sh, *way));
 }
 
 static void choose_root(struct shadow *sh)

@@ -28,6 +28,7 @@
 #include "mm/trace.h"
 
 struct matrix; /* mm/matrix.h */
+struct self_channel;
 
 /* What the TLB (and paging-structure caches) of this vCPU's VPID must forget. Widths are ordered: wider
  * covers. */
@@ -128,6 +129,7 @@ struct shadow_pae_root;
 #define SHADOW_FLOOD_SLOTS   32
 #define SHADOW_KICK_SLOTS    16
 #define SHADOW_LEAF_WAYS     16
+#define SHADOW_ROOT_WAYS     8
 #define SHADOW_WRITING_SLOTS 2
 
 struct shadow {
@@ -150,6 +152,9 @@ struct shadow {
     bool relinked;      /* a loose table may have become reachable again: read it before the guest runs */
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     struct flush owed;  /* flush that internal steps of the current call made necessary at once */
+
+    const struct self_channel *self; /* this vCPU's own channel: constant */
+    u32 root_way[SHADOW_ROOT_WAYS];  /* page numbers of roots used lately, by the table's gfn: guesses */
 
     u8 *frames;
     u64 frames_hpa;

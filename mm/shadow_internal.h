@@ -294,7 +294,7 @@ void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
 void shadow_drain_now(struct shadow *sh);
 static inline void shadow_drain(struct shadow *sh)
 {
-    if (sh->vm->vcpus > 1 || matrix_pending(sh->vm->matrix, sh->vcpu))
+    if (sh->vm->vcpus > 1 || unlikely(channel_self_ready(sh->self)))
         shadow_drain_now(sh);
 }
 
