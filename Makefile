@@ -74,6 +74,7 @@ HV_EXTRA_OBJS :=
 -include tests/model/model.mk
 -include tests/tsan/tsan.mk
 -include tests/fuzz/fuzz.mk
+-include tests/bench/channel/channel.mk
 
 HV_OBJS := $(HV_SRCS:%.c=$(BUILD)/hv/%.o) $(HV_ASMS:%.asm=$(BUILD)/hv/%.asm.o) $(HV_EXTRA_OBJS)
 
@@ -243,6 +244,7 @@ help:
 	@echo 'make e2e           boots in emulators (E2E_ARGS="--machine qemu-kvm -k linux" goes to pytest)'
 	@echo 'make fuzz          libFuzzer targets, PB_SECONDS=60 each; not part of make test'
 	@echo 'make bench         the benchmark guest; writes build/bench.tsv'
+	@echo 'make bench-channel patch channels beside ck_ring and spsc_queue, on this machine'
 	@echo 'make kut KUT=dir   images of kvm-unit-tests as guests (tests/kut/README.md says how to get them)'
 	@echo 'make image         build/patchbay.img for a USB stick (ESP=folder takes another system partition)'
 	@echo 'make check INI=f   checks a configuration file as the boot would'

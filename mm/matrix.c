@@ -18,22 +18,22 @@ enum err matrix_init(struct matrix *m, u32 size, void *metadata, void *(*get_mem
     m->ctx = ctx;
     m->consumer = metadata;
     m->producer = (struct matrix_producer *)(m->consumer + size);
-    m->channel = (channel_slot *)(m->producer + size);
     for (u32 i = 0; i < size; i++) {
         struct self_channel *self = get_memory(ctx, sizeof(*self));
         if (!self)
             return ERR_NO_MEMORY;
         channel_self_init(self);
         m->consumer[i].self = self;
+        m->consumer[i].from = (channel_slot *)(m->producer + size) + i * size;
     }
     return ERR_OK;
 }
 
 void matrix_release(struct matrix *m, void (*give)(void *ctx, void *piece), void *ctx)
 {
-    for (u32 i = 0; i < m->size * m->size; i++)
-        atomic_store_explicit(&m->channel[i], NULL, memory_order_relaxed);
     for (u32 i = 0; i < m->size; i++) {
+        for (u32 p = 0; p < m->size; p++)
+            atomic_store_explicit(&m->consumer[i].from[p], NULL, memory_order_relaxed);
         void *piece = m->producer[i].piece;
         for (u32 w = 0; w < m->words; w++) {
             atomic_store_explicit(&m->consumer[i].posted_word[w], 0, memory_order_relaxed);
@@ -64,7 +64,7 @@ static __attribute__((noinline)) struct channel *make_channel(struct matrix *m, 
     struct channel *c = (struct channel *)(void *)((u8 *)from->piece + from->used);
     from->used += sizeof(*c);
     channel_init(c, &m->consumer[consumer].posted[producer]);
-    atomic_store_explicit(&m->channel[producer * m->size + consumer], c, memory_order_release);
+    atomic_store_explicit(&m->consumer[consumer].from[producer], c, memory_order_release);
     return c;
 }
 
@@ -83,8 +83,7 @@ enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, co
     if (producer == consumer)
         return channel_self_post(to->self, p);
     /* written by this producer only */
-    struct channel *c =
-        atomic_load_explicit(&m->channel[producer * m->size + consumer], memory_order_relaxed);
+    struct channel *c = atomic_load_explicit(&to->from[producer], memory_order_relaxed);
     if (unlikely(!c))
         c = make_channel(m, producer, consumer);
     if (likely(c != NULL))
@@ -92,22 +91,35 @@ enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, co
     return likely(posted != CHANNEL_OVERFLOW) ? posted : tell_lost(to, producer);
 }
 
+/* Functions of their own, so that what has nothing to drain saves few registers. */
+static __attribute__((noinline)) void drain_from(struct matrix_consumer *to, u32 producer, u64 different,
+                                                 channel_take take, void *ctx)
+{
+    for (; different; different >>= 8, producer++) {
+        u32 skip = (u32)__builtin_ctzll(different) / 8;
+        producer += skip;
+        different >>= skip * 8;
+        struct channel *c = atomic_load_explicit(&to->from[producer], memory_order_acquire);
+        u8 posted = atomic_load_explicit(&to->posted[producer], memory_order_acquire);
+        to->seen[producer] = posted;
+        channel_drain(c, posted, take, ctx);
+    }
+}
+
+static __attribute__((noinline)) bool drain_self(struct self_channel *c, channel_take take, void *ctx)
+{
+    return channel_self_drain(c, take, ctx);
+}
+
 bool matrix_drain(struct matrix *m, u32 consumer, channel_take take, void *ctx)
 {
     struct matrix_consumer *to = &m->consumer[consumer];
-    bool lost = channel_self_ready(to->self) && channel_self_drain(to->self, take, ctx);
+    bool lost = channel_self_ready(to->self) && drain_self(to->self, take, ctx);
 
     for (u32 w = 0; w < m->words; w++) {
-        u64 word = atomic_load_explicit(&to->posted_word[w], memory_order_acquire) ^ to->seen_word[w];
-        while (word) {
-            u32 byte = (u32)__builtin_ctzll(word) / 8, producer = w * 8 + byte;
-            struct channel *c =
-                atomic_load_explicit(&m->channel[producer * m->size + consumer], memory_order_acquire);
-            u8 posted = atomic_load_explicit(&to->posted[producer], memory_order_acquire);
-            to->seen[producer] = posted;
-            channel_drain(c, posted, take, ctx);
-            word &= ~(0xffull << byte * 8);
-        }
+        u64 different = atomic_load_explicit(&to->posted_word[w], memory_order_acquire) ^ to->seen_word[w];
+        if (different)
+            drain_from(to, w * 8, different, take, ctx);
     }
     if (unlikely(atomic_load_explicit(&to->lost, memory_order_acquire)))
         lost |= atomic_exchange_explicit(&to->lost, 0, memory_order_seq_cst) != 0;

@@ -23,6 +23,8 @@
 #define MATRIX_MAX   64u
 #define MATRIX_PIECE PAGE_SIZE /* channels between two vCPUs take their memory in such pieces */
 
+typedef _Atomic(struct channel *) channel_slot;
+
 struct matrix_consumer {
     /* Writers: producer p byte p (release). Reader: the consumer, a byte (acquire), or eight to see whether
      * anything changed. An aligned word of bytes is read at once (SDM Vol 3A 8.1.1). */
@@ -36,6 +38,8 @@ struct matrix_consumer {
     };
     aligned_to(64) _Atomic u64 lost; /* writers: producers (or, seq_cst), the consumer (exchange, seq_cst) */
     struct self_channel *self;       /* constant; both ends on the consumer's CPU */
+    channel_slot
+        *from; /* [producer], each set once by the producer (release), read by the consumer (acquire) */
 };
 
 /* The piece that a producer's next channel comes out of, on its CPU only. A piece begins with a link to the one
@@ -45,8 +49,6 @@ struct matrix_producer {
     u64 used;
 };
 
-typedef _Atomic(struct channel *) channel_slot;
-
 struct matrix {
     u32 size;  /* vCPUs */
     u32 words; /* of posted and seen that are used */
@@ -54,8 +56,6 @@ struct matrix {
      * MATRIX_PIECE, called by producers, on any CPU. */
     void *(*get_memory)(void *ctx, u64 bytes);
     void *ctx;
-    /* [producer * size + consumer]; set once by the producer (release), read by the consumer (acquire) */
-    channel_slot *channel;
     struct matrix_consumer *consumer; /* size of them */
     struct matrix_producer *producer; /* size of them */
 };

@@ -40,6 +40,7 @@ static void set_up(void)
     if (matrix_init(&s->m, VCPUS, metadata, take_memory, NULL) != ERR_OK)
         model_require(!"the heap is large enough");
     model_constant(&s->m, s->piece);
+    model_constant(&s->m.consumer[CONSUMER].self, &s->m.consumer[CONSUMER].from + 1);
     model_private(CONSUMER, s->copy, s->copy + 2);
     model_private(CONSUMER, s->m.consumer[CONSUMER].seen, s->m.consumer[CONSUMER].seen + MATRIX_MAX);
     for (u32 p = 0; p < 2; p++) {

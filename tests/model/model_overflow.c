@@ -47,8 +47,9 @@ static void set_up(void)
         write_entry(i, 1);
     s->done = 0;
     model_constant(&s->m, &s->m + 1);
-    model_constant(s->m.channel, s->m.channel + 4);
-    struct channel *c = atomic_load_explicit(&s->m.channel[1], memory_order_relaxed);
+    model_constant(&s->m.consumer[1].self, &s->m.consumer[1].from + 1);
+    model_constant(s->m.consumer[1].from, s->m.consumer[1].from + 2);
+    struct channel *c = atomic_load_explicit(&s->m.consumer[1].from[0], memory_order_relaxed);
     model_private(0, &c->posted, &c->closed);
     model_private(1, s->copy, s->copy + ENTRIES);
     model_private(1, s->m.consumer[1].seen, s->m.consumer[1].seen + MATRIX_MAX);

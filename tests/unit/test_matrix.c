@@ -214,7 +214,7 @@ static void test_memory(void **state)
 
 static struct channel *channel_of(u32 producer, u32 consumer)
 {
-    return atomic_load_explicit(&m.channel[producer * m.size + consumer], memory_order_relaxed);
+    return atomic_load_explicit(&m.consumer[consumer].from[producer], memory_order_relaxed);
 }
 
 /* After many posts without a duplicate the next one is posted twice, and those after it are absorbed. */

@@ -1,2 +1,2 @@
 # mm/matrix.c: one producer's patches make the consumer forget to look at the next one's.
-s|word &= ~(0xffull << byte \* 8);|word = 0; to->seen_word[w] = atomic_load_explicit(\&to->posted_word[w], memory_order_acquire);|
+s|^        to->seen\[producer\] = posted;|        to->seen_word[producer / 8] = atomic_load_explicit(\&to->posted_word[producer / 8], memory_order_acquire);\n        different = 0;|
