@@ -272,15 +272,18 @@ void shadow_sync_address(struct shadow *sh, gva_t gva);
 void shadow_sync_all(struct shadow *sh);
 void shadow_sync_relinked(struct shadow *sh);
 /*
- * A new link leads to page no. INVLPG refreshes loose tables along the path of its address only, and there
- * was no path; so a loose table that is reachable again is read in full before the guest runs
- * (shadow_settle).
+ * A new link leads to page no, which has been reachable before. Its entries may be behind: INVLPG refreshes loose tables
+ * along the path of its address only, and there was no path; and of a traced table's patches some may have come only
+ * after the channels were looked at, yet before the link's primary was read. So before the guest runs, the channels
+ * are drained once more and every loose table is read in full (shadow_settle).
  */
 static inline void shadow_note_link(struct shadow *sh, u32 no)
 {
     const struct shadow_page *p = &sh->page[no];
 
-    sh->relinked |= p->live && (key_level(p->key) == 1 ? (p->flags & PAGE_LOOSE) != 0 : sh->loose_count != 0);
+    if (unlikely(p->live))
+        sh->relinked |= sh->vm->vcpus > 1 ||
+                        (key_level(p->key) == 1 ? (p->flags & PAGE_LOOSE) != 0 : sh->loose_count != 0);
 }
 /* Ends every call that may have changed entries. */
 static inline void shadow_settle(struct shadow *sh)
@@ -292,6 +295,7 @@ void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
 
 /* shadow_patch.c: the channels. */
 void shadow_drain_now(struct shadow *sh);
+void shadow_resync(struct shadow *sh); /* nothing derived from guest tables is trusted any more */
 static inline void shadow_drain(struct shadow *sh)
 {
     if (sh->vm->vcpus > 1 || unlikely(channel_self_ready(sh->self)))

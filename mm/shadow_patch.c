@@ -114,6 +114,7 @@ static void consume(void *context, const struct patch *p)
 
     if (p->index == INDEX_TABLE) {
         shadow_loosen_table(sh, p->frame);
+        sh->relinked = true; /* a patch drained before this one may have linked it */
         return;
     }
     FOR_PAGES_OF(sh, p->frame, no)
@@ -127,8 +128,7 @@ static void consume(void *context, const struct patch *p)
         counter_one(&sh->stats.patches_unused);
 }
 
-/* A channel overflowed: nothing derived from guest tables is trusted any more. */
-static void resync(struct shadow *sh)
+void shadow_resync(struct shadow *sh)
 {
     counter_one(&sh->stats.resyncs);
     for (u32 no = 0; no < sh->frame_count; no++) {
@@ -176,7 +176,7 @@ void shadow_drain_now(struct shadow *sh)
     if (sh->vm->vcpus > 1)
         read_tables_being_written(sh);
     if (matrix_pending(sh->vm->matrix, sh->vcpu) && matrix_drain(sh->vm->matrix, sh->vcpu, consume, sh))
-        resync(sh);
+        shadow_resync(sh);
 }
 
 /* -- producer -- */

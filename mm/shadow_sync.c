@@ -270,12 +270,14 @@ void shadow_sync_relinked(struct shadow *sh)
     /* Each pass may link more, but only where the guest changes its tables meanwhile. */
     for (u32 pass = 0; sh->relinked; pass++) {
         sh->relinked = false;
-        for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next) {
-            if (pass < RELINK_PASSES)
-                sync_page(sh, no - 1);
-            else
-                shadow_page_clear(sh, no - 1);
+        if (unlikely(pass == RELINK_PASSES)) {
+            shadow_resync(sh);
+            continue;
         }
+        if (sh->vm->vcpus > 1)
+            shadow_drain_now(sh);
+        for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
+            sync_page(sh, no - 1);
     }
 }
 

@@ -28,8 +28,9 @@ static u8 *ram;
 static struct p2m p2m;
 static struct trace_map trace_map;
 static struct shadow_vm vm;
-static struct shadow sh[2];
-static struct host_shadow host[2];
+#define VCPUS 3
+static struct shadow sh[VCPUS];
+static struct host_shadow host[VCPUS];
 static struct paging_state ps;
 static u64 kicked;
 
@@ -46,12 +47,12 @@ static void kick(void *context, u64 mask)
 
 static void start(u32 vcpus, struct shadow_tuning tuning)
 {
-    static void *frames[2], *words, *masks;
+    static void *frames[VCPUS], *words, *masks;
     if (!ram) {
         ram = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         words = malloc(PAGES * sizeof(u64));
         masks = malloc(trace_map_size(PAGES));
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < VCPUS; i++)
             frames[i] =
                 mmap(NULL, FRAMES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
@@ -413,6 +414,31 @@ static void installing_a_trace_asks_only_who_can_write(void **state)
     clean(&sh[1]);
 }
 
+/* Other vCPUs' patches are applied at any exit, a link among them: what it leads to must not be what it was once. */
+static void a_link_back_to_a_rewritten_table_shows_what_was_written(void **state)
+{
+    (void)state;
+    for (u32 round = 0; round < 4; round++) {
+        struct shadow *linker = &sh[1 + round / 2], *writer = &sh[2 - round / 2];
+        struct shadow_tuning t = tuned();
+        t.flood_writes = round & 1 ? 2 : 0;
+        start(3, t);
+        touch(&sh[0], VA + 0x3000, 0);
+        table(104)[3] = 2500 << 12 | PAGE;
+        store(&sh[0], 102, 0, 104 << 12 | TABLE);
+        shadow_set_paging(&sh[0], &ps);
+        touch(&sh[0], VA + 0x3000, 0);
+        assert_int_equal(gfn_of(leaf(&sh[0], VA + 0x3000)), 2500);
+        for (u64 i = 0; i < 4; i++)
+            store(writer, 103, i, (2600 + i) << 12 | PAGE);
+        store(linker, 102, 0, 103 << 12 | TABLE);
+        touch(&sh[0], (u64)(PAGES - 3) << 12, 0); /* device memory: an exit, but no coherency event */
+        assert_int_not_equal(gfn_of(leaf(&sh[0], VA + 0x3000)), 1027);
+        touch(&sh[0], VA + 0x3000, 0);
+        clean(&sh[0]);
+    }
+}
+
 static void both_consumers_get_their_patch_and_the_uninterested_costs_nothing(void **state)
 {
     (void)state;
@@ -534,6 +560,7 @@ int main(void)
         cmocka_unit_test(write_protection_off_and_on),
         cmocka_unit_test(no_paging_is_an_identity_map),
         cmocka_unit_test(installing_a_trace_asks_only_who_can_write),
+        cmocka_unit_test(a_link_back_to_a_rewritten_table_shows_what_was_written),
         cmocka_unit_test(both_consumers_get_their_patch_and_the_uninterested_costs_nothing),
         cmocka_unit_test(a_store_seen_before_its_patch_is_not_missed),
         cmocka_unit_test(an_overflowing_channel_resynchronises),
