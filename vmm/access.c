@@ -8,54 +8,14 @@
  * A write is done only when both pages it touches can be written. The page whose traced write made the exit
  * has been translated already (access_hint()), and so has the code, by the shadow.
  */
-#include "vmm/access.h"
+#include "vmm/access_internal.h"
 
 #include "arch/string.h"
-#include "mm/shadow_lookup.h"
-
-#define WORD 8u
-
-struct packed_layout unaligned {
-    u64 word;
-};
 
 static enum emulate_status fault(struct vcpu *v, u8 vector, u32 error, gva_t address)
 {
     v->access.fault_address = address;
     return access_fault(v, vector, error);
-}
-
-void access_begin(struct vcpu *v, u32 cpl, u64 rflags)
-{
-    struct vcpu_access *a = &v->access;
-
-    a->cpl = (u8)cpl;
-    a->rflags = rflags;
-    a->rights = (u32)((cpl == 3 ? GWALK_USER : 0) | (rflags & RFLAGS_AC ? GWALK_AC : 0));
-    a->explicit_rights = a->rights;
-    a->aligned = cpl == 3 && rflags & RFLAGS_AC && vmx_guest_cr0() & CR0_AM;
-    a->fault_vector = 0;
-    a->hint_page = 0;
-}
-
-void access_hint(struct vcpu *v, gva_t at, gpa_t gpa)
-{
-    struct vcpu_access *a = &v->access;
-
-    a->hint_gpa = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE));
-    a->hint_bytes = guest_mem_pointer(&v->vm->p2m, a->hint_gpa, true);
-    a->hint_page = a->hint_bytes ? ALIGN_DOWN(at.v, PAGE_SIZE) | 1 : 0;
-    a->write_begun = true;
-}
-
-/* The bytes at gva if they are all in the page of the hint, else NULL. */
-static inline u8 *hinted(const struct vcpu_access *a, gva_t gva, unsigned size)
-{
-    u64 offset = gva.v & PAGE_MASK;
-
-    if (likely((gva.v ^ offset) + 1 == a->hint_page && offset + size <= PAGE_SIZE))
-        return a->hint_bytes + offset;
-    return NULL;
 }
 
 /* Where a byte of the guest's address space is; the page has the rights that access needs. */
@@ -64,7 +24,7 @@ static enum emulate_status translate(struct vcpu *v, gva_t gva, u32 access, gpa_
     struct vcpu_access *a = &v->access;
     struct gwalk walk;
 
-    if (!(access & GWALK_FETCH) && hinted(a, gva, 1)) {
+    if (!(access & GWALK_FETCH) && access_hinted(a, gva, 1)) {
         *gpa = GPA(a->hint_gpa.v | (gva.v & PAGE_MASK));
         return EMULATE_OK;
     }
@@ -145,14 +105,6 @@ static enum err write_ram(struct vcpu *v, gpa_t gpa, const void *from, unsigned 
     return e;
 }
 
-/* The same around one store to the page of the hint. */
-static inline void hinted_begin(struct vcpu *v, gpa_t gpa, unsigned size)
-{
-    if (unlikely(!v->access.write_begun))
-        shadow_write_begin(&v->shadow, gpa, size);
-    v->access.write_begun = false;
-}
-
 enum emulate_status access_read(struct vcpu *v, gva_t gva, void *to, unsigned size)
 {
     struct pieces p;
@@ -187,16 +139,10 @@ enum emulate_status access_write(struct vcpu *v, gva_t gva, const void *from, un
     return s;
 }
 
-static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for_write, u64 value[2])
+enum emulate_status access_read_for(struct vcpu *v, gva_t gva, unsigned size, bool for_write, u64 value[2])
 {
-    struct vcpu *v = ctx;
     struct pieces p;
-    const u8 *at = hinted(&v->access, gva, size);
 
-    if (likely(at && size == WORD && gva.v % WORD == 0)) {
-        value[0] = atomic_load_explicit((const _Atomic u64 *)(const void *)at, memory_order_relaxed);
-        return EMULATE_OK;
-    }
     value[0] = value[1] = 0;
     if (for_write) {
         enum emulate_status s = translate_range(v, gva, size, GWALK_WRITE, &p);
@@ -206,25 +152,10 @@ static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for
     return access_read(v, gva, value, size);
 }
 
-static enum emulate_status write_op(void *ctx, gva_t gva, unsigned size, const u64 value[2])
-{
-    struct vcpu *v = ctx;
-    u8 *at = hinted(&v->access, gva, size);
-
-    if (likely(at && size == WORD && gva.v % WORD == 0)) {
-        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
-        hinted_begin(v, gpa, size);
-        atomic_store_explicit((_Atomic u64 *)(void *)at, value[0], memory_order_seq_cst);
-        vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
-        return EMULATE_OK;
-    }
-    return access_write(v, gva, value, size);
-}
-
 /* Anything but naturally aligned words of memory. A device has no need of atomicity; of memory alone no
  * compare-and-exchange of ours does it: without its trace the page lets the CPU. */
-static enum emulate_status cmpxchg_slow(struct vcpu *v, gva_t gva, unsigned size, const u64 desired[2],
-                                        u64 seen[2])
+enum emulate_status access_cmpxchg(struct vcpu *v, gva_t gva, unsigned size, const u64 desired[2],
+                                   u64 seen[2])
 {
     struct pieces p;
     enum emulate_status s = translate_range(v, gva, size, GWALK_WRITE, &p);
@@ -242,40 +173,8 @@ static enum emulate_status cmpxchg_slow(struct vcpu *v, gva_t gva, unsigned size
     return e == ERR_OK ? EMULATE_OK : EMULATE_RETRY;
 }
 
-static enum emulate_status cmpxchg_op(void *ctx, gva_t gva, unsigned size, const u64 expected[2],
-                                      const u64 desired[2], u64 seen[2])
-{
-    struct vcpu *v = ctx;
-    u8 *at = hinted(&v->access, gva, size);
-
-    seen[0] = expected[0];
-    seen[1] = expected[1];
-    if (likely(at && size == WORD && gva.v % WORD == 0)) {
-        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
-        hinted_begin(v, gpa, size);
-        atomic_compare_exchange_strong((_Atomic u64 *)(void *)at, &seen[0], desired[0]);
-        vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
-        return EMULATE_OK;
-    }
-    return cmpxchg_slow(v, gva, size, desired, seen);
-}
-
-const struct emulate_ops access_ops = {
-    .read = read_op,
-    .write = write_op,
-    .cmpxchg = cmpxchg_op,
-    .vector_read = access_vector_read,
-    .vector_write = access_vector_write,
-    .fault = access_fault,
-    .segment_read = access_segment_read,
-    .segment_write = access_segment_write,
-    .implicit = access_implicit,
-    .cr0_read = access_cr0_read,
-    .long_mode = access_long_mode,
-};
-
 /* Byte by byte as the CPU would fetch: the guest's tables decide, and the second page may be missing. */
-static enum emulate_status fetch_slowly(struct vcpu *v, gva_t at)
+enum emulate_status access_fetch_slowly(struct vcpu *v, gva_t at)
 {
     struct vcpu_access *a = &v->access;
     unsigned got = 0;
@@ -295,23 +194,5 @@ static enum emulate_status fetch_slowly(struct vcpu *v, gva_t at)
         at.v += n;
     }
     a->fetch_bytes = got; /* a fault found behind them counts if they are not a whole instruction */
-    return EMULATE_OK;
-}
-
-enum emulate_status access_fetch(struct vcpu *v)
-{
-    struct vcpu_access *a = &v->access;
-    gva_t at = GVA(vmx_guest_rip(&v->vmx));
-    hpa_t code;
-
-    a->code_bits = (u8)vmx_guest_code_bits(&v->vmx);
-    if (unlikely(a->code_bits != 64))
-        at = GVA((u32)(at.v + vmx_segment_base(VMX_SEG_CS)));
-    if (unlikely((at.v & PAGE_MASK) > PAGE_SIZE - DECODE_WINDOW) ||
-        unlikely(!shadow_lookup(&v->shadow, at, &code)))
-        return fetch_slowly(v, at);
-    a->window[0] = ((const struct unaligned *)hpa_to_ptr(code))[0].word;
-    a->window[1] = ((const struct unaligned *)hpa_to_ptr(code))[1].word;
-    a->fetch_bytes = DECODE_WINDOW;
     return EMULATE_OK;
 }

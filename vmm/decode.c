@@ -176,6 +176,33 @@ static enum err decode_implied(struct decoder *d, struct opcode oc, struct insn 
     }
 }
 
+/* See enum insn_quick. */
+static enum insn_quick quick_kind(const struct insn *in)
+{
+    bool load = in->dst == INSN_OPERAND_REG, eight = in->mem_size == 8;
+    u8 other = load ? in->src : in->dst;
+
+    if (in->mode != CPU_MODE_64 || in->addr_size != 8 || in->mem.base == INSN_NO_REG ||
+        in->mem.seg >= INSN_SEG_FS || in->mem.bit_offset || other != INSN_OPERAND_MEM ||
+        (!eight && in->mem_size != 4) || in->op_size != in->mem_size)
+        return INSN_NOT_QUICK;
+    if (in->op == INSN_MOV)
+        return load ? INSN_QUICK_LOAD : INSN_QUICK_STORE;
+    if (load || !eight)
+        return INSN_NOT_QUICK;
+    switch (in->op) {
+    case INSN_XCHG: return INSN_QUICK_XCHG;
+    case INSN_CMPXCHG: return INSN_QUICK_CMPXCHG;
+    case INSN_AND:
+    case INSN_OR:
+    case INSN_XOR: return INSN_QUICK_LOGIC;
+    case INSN_BTS:
+    case INSN_BTR:
+    case INSN_BTC: return INSN_QUICK_BIT;
+    default: return INSN_NOT_QUICK;
+    }
+}
+
 /* What emulation needs to load: see insn_uses_rsp() and insn_segments(). */
 static void note_needs(struct insn *in)
 {
@@ -214,5 +241,6 @@ enum err decode_insn(const u8 *bytes, size_t n, enum cpu_mode mode, struct insn 
         return ERR_UNSUPPORTED;
     out->length = d.at;
     note_needs(out);
+    out->quick = quick_kind(out);
     return ERR_OK;
 }

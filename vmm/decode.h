@@ -154,6 +154,18 @@ enum insn_rep {
     INSN_REP_REP,   /* prefix F3 */
 };
 
+/* What compilers make to read and write page tables and device registers, and the emulator does in few steps:
+ * 64-bit code, registers or an immediate, memory at base + index + displacement without segment. */
+enum insn_quick {
+    INSN_NOT_QUICK,
+    INSN_QUICK_STORE, /* MOV of 4 or 8 bytes */
+    INSN_QUICK_LOAD,
+    INSN_QUICK_XCHG, /* this and the rest: of 8 bytes */
+    INSN_QUICK_CMPXCHG,
+    INSN_QUICK_LOGIC, /* AND, OR, XOR */
+    INSN_QUICK_BIT,   /* BTS, BTR, BTC with an immediate */
+};
+
 /* No base or no index register. */
 #define INSN_NO_REG 0xff
 
@@ -184,6 +196,7 @@ struct insn {
     u8 rep;       /* enum insn_rep: a repeat only for string instructions (for others the last prefix) */
     u8 segments;  /* see insn_segments() */
     bool rsp;     /* see insn_uses_rsp() */
+    u8 quick;     /* enum insn_quick */
     bool high8;   /* reg means AH, CH, DH, BH (reg 0..3, bits 15:8) */
     bool lock;    /* LOCK prefix present (XCHG with memory locks without it) */
     bool aligned; /* memory operand must be 16-byte aligned, else #GP */

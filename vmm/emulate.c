@@ -116,35 +116,36 @@ static struct alu_result modify(const struct insn *in, const struct emulate_stat
     }
 }
 
+enum emulate_status emulate_modify_from(const struct insn *in, struct emulate_state *st, gva_t gva, u64 old)
+{
+    for (unsigned i = 0; i < CMPXCHG_TRIES; i++) {
+        struct alu_result r = modify(in, st, old);
+        u64 expected[2] = {old, 0}, desired[2] = {r.value, 0}, seen[2];
+        enum emulate_status s = st->ops->cmpxchg(st->ctx, gva, in->mem_size, expected, desired, seen);
+
+        if (s != EMULATE_OK)
+            return s;
+        u64 now = emulate_cut(seen[0], in->mem_size);
+        if (now != old) {
+            old = now;
+            continue;
+        }
+        st->rflags = r.rflags;
+        if (in->op == INSN_XCHG || in->op == INSN_XADD)
+            emulate_reg_write(st, in->reg, in->high8, in->op_size, old);
+        else if (in->op == INSN_CMPXCHG && !(r.rflags & RFLAGS_ZF))
+            emulate_reg_write(st, RAX, false, in->op_size, old);
+        return EMULATE_OK;
+    }
+    return EMULATE_RETRY;
+}
+
 static enum emulate_status emulate_modify(const struct insn *in, struct emulate_state *st, gva_t gva)
 {
     u64 old[2];
     enum emulate_status s = emulate_load(st, gva, in->mem_size, true, old);
 
-    for (unsigned i = 0; s == EMULATE_OK; i++) {
-        struct alu_result r = modify(in, st, old[0]);
-        u64 desired[2] = {r.value, 0};
-        u64 seen[2];
-
-        if (i == CMPXCHG_TRIES)
-            return EMULATE_RETRY;
-        old[1] = 0;
-        s = st->ops->cmpxchg(st->ctx, gva, in->mem_size, old, desired, seen);
-        if (s != EMULATE_OK)
-            return s;
-        u64 now = emulate_cut(seen[0], in->mem_size);
-        if (now != old[0]) {
-            old[0] = now;
-            continue;
-        }
-        st->rflags = r.rflags;
-        if (in->op == INSN_XCHG || in->op == INSN_XADD)
-            emulate_reg_write(st, in->reg, in->high8, in->op_size, old[0]);
-        else if (in->op == INSN_CMPXCHG && !(r.rflags & RFLAGS_ZF))
-            emulate_reg_write(st, RAX, false, in->op_size, old[0]);
-        return EMULATE_OK;
-    }
-    return s;
+    return s == EMULATE_OK ? emulate_modify_from(in, st, gva, old[0]) : s;
 }
 
 /* CMPXCHG8B and CMPXCHG16B: the only two-register operands. */
@@ -208,8 +209,7 @@ static enum emulate_status emulate_sse(const struct insn *in, struct emulate_sta
     return EMULATE_OK;
 }
 
-static __attribute__((noinline)) enum emulate_status dispatch(const struct insn *in, struct emulate_state *st,
-                                                              u64 *next_rip)
+static enum emulate_status dispatch(const struct insn *in, struct emulate_state *st, u64 *next_rip)
 {
     if (in->op >= INSN_STOS) {
         if (insn_op_is_string(in->op))
@@ -249,22 +249,18 @@ static __attribute__((noinline)) enum emulate_status dispatch(const struct insn 
     }
 }
 
-enum emulate_status emulate_insn(const struct insn *in, struct emulate_state *st)
+enum emulate_status emulate_any(const struct insn *in, struct emulate_state *st)
 {
     bool trap = st->rflags & RFLAGS_TF;
     u64 next_rip = st->rip + in->length;
 
-    st->debug_trap = false;
-    st->loaded_ss = false;
-    if (unlikely(in->mode != CPU_MODE_64))
+    if (in->mode != CPU_MODE_64)
         next_rip = (u32)next_rip;
     enum emulate_status s = dispatch(in, st, &next_rip);
-    if (likely(s == EMULATE_OK)) {
+    if (s == EMULATE_OK) {
         st->rip = next_rip;
         st->rflags &= ~RFLAGS_RF;
-        st->debug_trap = trap;
-    } else if (s == EMULATE_PARTIAL) {
-        st->debug_trap = trap;
     }
+    st->debug_trap = trap && (s == EMULATE_OK || s == EMULATE_PARTIAL);
     return s;
 }

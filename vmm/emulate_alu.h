@@ -1,5 +1,6 @@
 /* emulate_alu.h - the arithmetic of the emulated instructions: values and flags in, values and flags out. */
 #pragma once
+#include "arch/regs.h"
 #include "vmm/decode.h"
 
 struct alu_result {
@@ -19,6 +20,16 @@ static inline u64 alu_mask(unsigned size)
  * leaves undefined.
  */
 struct alu_result alu_compute(enum insn_op op, unsigned size, u64 a, u64 b, u64 rflags);
+
+/* SF, ZF and PF of an 8-byte result; CF, OF and AF are clear: AND, OR, XOR. */
+static inline u64 alu_logic_flags8(u64 value, u64 rflags)
+{
+    u64 status = RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF;
+
+    /* without branches: SF is bit 7, ZF bit 6, PF bit 2 */
+    return (rflags & ~status) | (value >> 56 & RFLAGS_SF) | (u64)(value == 0) << 6 |
+           (u64)!__builtin_parity((u8)value) << 2;
+}
 
 /* Product of two operands of size bytes: 2 * size bytes in hi:lo. CF and OF: it does not fit into lo; the SDM
  * leaves the others undefined, they stay. */

@@ -117,6 +117,10 @@ enum emulate_status emulate_check(const struct insn *in, struct emulate_state *s
 /* The source operand when it is not memory. */
 u64 emulate_source(const struct insn *in, const struct emulate_state *st);
 
+/* emulate.c: any instruction; and the rest of a read-modify-write whose read found old. */
+enum emulate_status emulate_any(const struct insn *in, struct emulate_state *st);
+enum emulate_status emulate_modify_from(const struct insn *in, struct emulate_state *st, gva_t gva, u64 old);
+
 /* emulate_string.c */
 enum emulate_status emulate_string(const struct insn *in, struct emulate_state *st);
 

@@ -63,7 +63,7 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
         return exit_inject_found(v); /* its second page cannot be fetched */
     if (unlikely(decoded != ERR_OK))
         return give_up(v, gva, gpa, traced);
-    if (unlikely(traced && rewrites_page(v, insn))) {
+    if (unlikely(insn->rep) && traced && rewrites_page(v, insn)) {
         vcpu_flush(v, shadow_rewrite(&v->shadow, gpa));
         return without_trace(v, gva);
     }

@@ -1,4 +1,4 @@
-/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
 /*
  * test_emulate.c - what the emulator promises beyond the effect of an instruction (that is
  * test_emulate_unicorn.c): nothing changes when an access fails, a stopped REP continues correctly, accesses
@@ -218,6 +218,61 @@ static void accesses_have_the_size_of_the_operand(void **state)
                      (unsigned long long)g.seed);
         }
     }
+    model_free(m);
+}
+
+/* The same instruction with and without the short way gives the same registers, memory and accesses, with
+ * competitors and failures too. */
+static void quick_instructions_do_as_all_others(void **state)
+{
+    (void)state;
+    struct gen g = gen_start(400000);
+    struct model *m = model_new();
+    u8 *original = calloc(1, MODEL_MEMORY), *after = malloc(MODEL_LOG);
+    u64 seen[INSN_QUICK_BIT + 1] = {0};
+
+    for (u64 i = 0; i < g.steps; i++) {
+        struct registers start, quick, slow;
+        struct model_access log[8];
+        struct insn in;
+        u8 bytes[INSN_MAX_LENGTH];
+        if (!random_case(&g, m, &in, bytes) || !in.quick)
+            continue;
+        u64 at = insn_effective_address(&in, &m->st).v;
+        if (in.op == INSN_CMPXCHG && gen_chance(&g, 50)) /* memory is zero */
+            m->gpr[0] = 0;
+        save(m, &start);
+        m->fail_at = gen_chance(&g, 20) ? gen_below(&g, 2) : MODEL_NEVER;
+        m->fail_with = EMULATE_RETRY;
+        u32 competitors = m->competitors = gen_chance(&g, 20) ? gen_below(&g, 3) : 0;
+        enum emulate_status s = emulate_insn(&in, &m->st);
+        save(m, &quick);
+        bool trap = m->st.debug_trap;
+        unsigned accesses = m->accesses;
+        memcpy(log, m->log, sizeof log);
+        memcpy(after, m->memory + at, 8);
+        restore_memory(m, original);
+        load_registers(m, &start);
+        m->accesses = 0;
+        m->competitors = competitors;
+        seen[in.quick]++;
+        in.quick = INSN_NOT_QUICK;
+        bool ok = emulate_insn(&in, &m->st) == s && m->accesses == accesses && m->st.debug_trap == trap;
+        save(m, &slow);
+        ok &= same(&quick, &slow) && memcmp(after, m->memory + at, 8) == 0;
+        for (unsigned a = 0; ok && a < MIN(accesses, 8u); a++)
+            ok =
+                log[a].kind == m->log[a].kind && log[a].gva == m->log[a].gva && log[a].size == m->log[a].size;
+        restore_memory(m, original);
+        if (!ok) {
+            char hex[3 * INSN_MAX_LENGTH + 1];
+            fail_msg("%s PB_SEED=%llu", gen_hex(bytes, INSN_MAX_LENGTH, hex), (unsigned long long)g.seed);
+        }
+    }
+    for (unsigned kind = INSN_QUICK_STORE; kind <= INSN_QUICK_BIT; kind++)
+        assert_true(seen[kind] > 20);
+    free(after);
+    free(original);
     model_free(m);
 }
 
@@ -494,6 +549,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_access_changes_nothing),
         cmocka_unit_test(accesses_have_the_size_of_the_operand),
+        cmocka_unit_test(quick_instructions_do_as_all_others),
         cmocka_unit_test(locked_operations_survive_competitors),
         cmocka_unit_test(cmpxchg_that_fails_writes_back_and_loads_the_accumulator),
         cmocka_unit_test(a_bounded_rep_continues_where_it_stopped),

@@ -1,0 +1,119 @@
+/*
+ * access_quick.c - the usual accesses of emulated instructions: eight aligned bytes in the page whose traced
+ * write made the exit, code that the shadow maps. All else is in access.c.
+ */
+#include "vmm/access_internal.h"
+
+#include "mm/shadow_lookup.h"
+
+struct packed_layout unaligned {
+    u64 word;
+};
+
+void access_begin(struct vcpu *v, u32 cpl, u64 rflags)
+{
+    struct vcpu_access *a = &v->access;
+
+    a->cpl = (u8)cpl;
+    a->rflags = rflags;
+    a->rights = (u32)((cpl == 3 ? GWALK_USER : 0) | (rflags & RFLAGS_AC ? GWALK_AC : 0));
+    a->explicit_rights = a->rights;
+    a->aligned = cpl == 3 && rflags & RFLAGS_AC && vmx_guest_cr0() & CR0_AM;
+    a->fault_vector = 0;
+    a->hint_page = 0;
+}
+
+void access_hint(struct vcpu *v, gva_t at, gpa_t gpa)
+{
+    struct vcpu_access *a = &v->access;
+
+    a->hint_gpa = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE));
+    a->hint_bytes = guest_mem_pointer(&v->vm->p2m, a->hint_gpa, true);
+    a->hint_page = a->hint_bytes ? ALIGN_DOWN(at.v, PAGE_SIZE) | 1 : 0;
+    a->write_begun = true;
+}
+
+/* Before a store to the page of the hint; shadow_write_done() is for the caller. */
+static inline void hinted_begin(struct vcpu *v, gpa_t gpa, unsigned size)
+{
+    if (unlikely(!v->access.write_begun))
+        shadow_write_begin(&v->shadow, gpa, size);
+    v->access.write_begun = false;
+}
+
+static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for_write, u64 value[2])
+{
+    struct vcpu *v = ctx;
+    const u8 *at = access_hinted(&v->access, gva, size);
+
+    if (likely(at && size == WORD && gva.v % WORD == 0)) {
+        value[0] = atomic_load_explicit((const _Atomic u64 *)(const void *)at, memory_order_relaxed);
+        return EMULATE_OK;
+    }
+    return access_read_for(v, gva, size, for_write, value);
+}
+
+static enum emulate_status write_op(void *ctx, gva_t gva, unsigned size, const u64 value[2])
+{
+    struct vcpu *v = ctx;
+    u8 *at = access_hinted(&v->access, gva, size);
+
+    if (likely(at && size == WORD && gva.v % WORD == 0)) {
+        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
+        hinted_begin(v, gpa, size);
+        atomic_store_explicit((_Atomic u64 *)(void *)at, value[0], memory_order_seq_cst);
+        vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+        return EMULATE_OK;
+    }
+    return access_write(v, gva, value, size);
+}
+
+static enum emulate_status cmpxchg_op(void *ctx, gva_t gva, unsigned size, const u64 expected[2],
+                                      const u64 desired[2], u64 seen[2])
+{
+    struct vcpu *v = ctx;
+    u8 *at = access_hinted(&v->access, gva, size);
+
+    seen[0] = expected[0];
+    seen[1] = expected[1];
+    if (likely(at && size == WORD && gva.v % WORD == 0)) {
+        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
+        hinted_begin(v, gpa, size);
+        atomic_compare_exchange_strong((_Atomic u64 *)(void *)at, &seen[0], desired[0]);
+        vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+        return EMULATE_OK;
+    }
+    return access_cmpxchg(v, gva, size, desired, seen);
+}
+
+const struct emulate_ops access_ops = {
+    .read = read_op,
+    .write = write_op,
+    .cmpxchg = cmpxchg_op,
+    .vector_read = access_vector_read,
+    .vector_write = access_vector_write,
+    .fault = access_fault,
+    .segment_read = access_segment_read,
+    .segment_write = access_segment_write,
+    .implicit = access_implicit,
+    .cr0_read = access_cr0_read,
+    .long_mode = access_long_mode,
+};
+
+enum emulate_status access_fetch(struct vcpu *v)
+{
+    struct vcpu_access *a = &v->access;
+    gva_t at = GVA(vmx_guest_rip(&v->vmx));
+    hpa_t code;
+
+    a->code_bits = (u8)vmx_guest_code_bits(&v->vmx);
+    if (unlikely(a->code_bits != 64))
+        at = GVA((u32)(at.v + vmx_segment_base(VMX_SEG_CS)));
+    if (unlikely((at.v & PAGE_MASK) > PAGE_SIZE - DECODE_WINDOW) ||
+        unlikely(!shadow_lookup(&v->shadow, at, &code)))
+        return access_fetch_slowly(v, at);
+    a->window[0] = ((const struct unaligned *)hpa_to_ptr(code))[0].word;
+    a->window[1] = ((const struct unaligned *)hpa_to_ptr(code))[1].word;
+    a->fetch_bytes = DECODE_WINDOW;
+    return EMULATE_OK;
+}
