@@ -9,6 +9,7 @@ build/kut/. The exit code is 0 if every test did what cases.py expects.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import re
@@ -16,6 +17,8 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+import pexpect
 
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
@@ -99,10 +102,12 @@ def judge(job, text):
     least = case.passes_on(job.model, job.bits)
     if counts['PASS'] < least:
         findings.append(f'{counts["PASS"]} of {least} PASS lines')
-    if case.wanted and not any(re.search(case.wanted, line) for line in lines):
-        findings.append(f'no line like "{case.wanted}"')
+    findings += [f'no line like "{wanted}"' for wanted in case.wanted
+                 if not any(re.search(wanted, line) for line in lines)]
     end = ENDED.search(text)
-    if not end or end[1] != 'exit port':
+    if case.until:
+        findings += [] if re.search(case.until, text) else [f'did not come to "{case.until}"']
+    elif not end or end[1] != 'exit port':
         findings.append('did not come to its end' if not end else f'ended: {end[1]}')
     elif int(end[2]) != 0 and not case.refused:
         findings.append(f'exit code {end[2]}')
@@ -114,7 +119,12 @@ def run(job):
     spec = machine.Spec(cpus=job.case.cpus, model=job.model)
     with tempfile.TemporaryDirectory(prefix='patchbay-kut-') as scratch:
         fill(Path(scratch), job)
-        result = machine.run(Path(scratch), spec, timeout=job.case.timeout)
+        with machine.Machine(Path(scratch), spec, timeout=job.case.timeout) as running:
+            if job.case.until:
+                with contextlib.suppress(pexpect.ExceptionPexpect):
+                    running.console.expect(job.case.until, timeout=job.case.timeout)
+                running.backend.stop()
+            result = running.wait()
     folder = BUILD / 'kut'
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f'{job}.log').write_text(str(result) if result.code else result.com1)
