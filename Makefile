@@ -75,6 +75,7 @@ HV_EXTRA_OBJS :=
 -include tests/tsan/tsan.mk
 -include tests/fuzz/fuzz.mk
 -include tests/bench/channel/channel.mk
+-include tests/bench/writes/writes.mk
 
 HV_OBJS := $(HV_SRCS:%.c=$(BUILD)/hv/%.o) $(HV_ASMS:%.asm=$(BUILD)/hv/%.asm.o) $(HV_EXTRA_OBJS)
 
@@ -191,6 +192,10 @@ e2e: $(GUEST_IMAGES) $(STAT_TOOL) linux
 	$(Q)tests/tools/suite e2e
 test: $(TEST_PROGRAMS) $(GUEST_IMAGES) linux
 	$(Q)tests/tools/suite all
+# Hours of it, in pieces that are not done twice: SOAK_ARGS="--hours 8 --shard 1/2 oracle".
+.PHONY: soak
+soak: $(BUILD)/unit/test_shadow_oracle $(TSAN_BINS)
+	$(Q)tests/tools/soak $(SOAK_ARGS)
 bench: $(GUEST_IMAGES)
 	$(Q)$(PYTHON) tests/bench/bench.py
 
@@ -242,9 +247,11 @@ help:
 	@echo 'make tsan          the same structures with real threads under ThreadSanitizer'
 	@echo 'make lint          layering, headers, purity, format, clang-tidy, cppcheck, image size'
 	@echo 'make e2e           boots in emulators (E2E_ARGS="--machine qemu-kvm -k linux" goes to pytest)'
+	@echo 'make soak          hours of oracle, threads and models; goes on where it was cut off (SOAK_ARGS="--hours 8")'
 	@echo 'make fuzz          libFuzzer targets, PB_SECONDS=60 each; not part of make test'
 	@echo 'make bench         the benchmark guest; writes build/bench.tsv'
 	@echo 'make bench-channel patch channels beside ck_ring and spsc_queue, on this machine'
+	@echo 'make bench-writes  what a traced write costs in VMs of 1, 2, 4 and 8 vCPUs'
 	@echo 'make kut KUT=dir   images of kvm-unit-tests as guests (tests/kut/README.md says how to get them)'
 	@echo 'make image         build/patchbay.img for a USB stick (ESP=folder takes another system partition)'
 	@echo 'make check INI=f   checks a configuration file as the boot would'

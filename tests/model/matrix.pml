@@ -10,8 +10,12 @@
  *   -DLOST_CLEARED_LATE       `lost` is cleared after the consumer has read everything again
  *   -DSTORE_WITHOUT_ORDERING  the producer looks at `lost` while its store of the primary is buffered
  */
+#ifndef WRITES
 #define WRITES 3
+#endif
+#ifndef EVENTS
 #define EVENTS 2
+#endif
 
 byte primary[2], posted[2], copy[2], done[2];
 bool lost; /* the second producer's bit */

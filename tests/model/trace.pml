@@ -13,8 +13,12 @@
  *   -DMAP_WITHOUT_ORDERING      ... while its store of the writable bit is buffered
  *   -DNOT_ANNOUNCED             a store to a traced table is not announced before it is made
  */
+#ifndef WRITES
 #define WRITES 2
+#endif
+#ifndef EVENTS
 #define EVENTS 3
+#endif
 
 bool interest, writable;
 byte primary, derived, posted, done;

@@ -116,13 +116,14 @@ static void run(u64 limit)
 
 int main(void)
 {
-    steps = env_number("PB_STEPS", 60000);
+    steps = env_number("PB_STEPS", 200000);
     run(sizeof(heap)); /* every pair has a channel */
     run(5000);         /* memory for four of them */
-    printf("channel and matrix: %u threads, %llu writes each: %llu posted, %llu absorbed, %llu overflowed, "
-           "%llu drained, "
-           "%llu resyncs\n",
-           VCPUS, (unsigned long long)steps * 2, (unsigned long long)posted, (unsigned long long)absorbed,
-           (unsigned long long)overflowed, (unsigned long long)drained, (unsigned long long)resyncs);
+    printf(
+        "channel and matrix: %u threads, %llu operations: %llu posted, %llu absorbed, %llu overflowed, %llu "
+        "drained, %llu resyncs\n",
+        VCPUS, (unsigned long long)(steps * 2 * VCPUS), (unsigned long long)posted,
+        (unsigned long long)absorbed, (unsigned long long)overflowed, (unsigned long long)drained,
+        (unsigned long long)resyncs);
     return 0;
 }

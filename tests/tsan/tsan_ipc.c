@@ -126,7 +126,7 @@ static void check_pages(void)
 
 int main(void)
 {
-    steps = env_number("PB_STEPS", 300000);
+    steps = env_number("PB_STEPS", 1500000);
     for (u32 v = 0; v < VMS; v++) {
         ipc.vm[v] = &vm[v];
         ipc_vm_init(&vm[v], msg_queue_init(queues[v]));
@@ -148,7 +148,7 @@ int main(void)
             REQUIRE(tag_in[a][b] == tag_out[a][b]);
     ipc_vm_ended(&ipc, 0);
     check_pages();
-    printf("ipc: %u VMs, %llu operations each: %llu messages, %llu pages\n", VMS, (unsigned long long)steps,
-           (unsigned long long)messages, (unsigned long long)moved);
+    printf("ipc: %u VMs, %llu operations: %llu messages, %llu pages\n", VMS,
+           (unsigned long long)(steps * VMS), (unsigned long long)messages, (unsigned long long)moved);
     return 0;
 }

@@ -95,7 +95,7 @@ int main(void)
 {
     u64 gfn;
 
-    steps = env_number("PB_STEPS", 60000);
+    steps = env_number("PB_STEPS", 300000);
     q = msg_queue_init(page);
     run_threads(SENDERS + 1, queue_thread);
     REQUIRE(q->credits == MSG_QUEUE_DEPTH);
@@ -106,7 +106,8 @@ int main(void)
         slot_sum_out += gfn;
     }
     REQUIRE(slots_in == slots_out && slot_sum_in == slot_sum_out);
-    printf("queue: %u senders, %llu messages each, %llu refusals; landing: %llu slots\n", SENDERS,
-           (unsigned long long)steps, (unsigned long long)refused, (unsigned long long)slots_in);
+    printf("queue: %u senders, %llu operations: %llu refusals; landing: %llu slots\n", SENDERS,
+           (unsigned long long)(steps * (SENDERS + 4)), (unsigned long long)refused,
+           (unsigned long long)slots_in);
     return 0;
 }
