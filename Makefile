@@ -75,6 +75,7 @@ HV_EXTRA_OBJS :=
 -include tests/tsan/tsan.mk
 -include tests/fuzz/fuzz.mk
 -include tests/bench/channel/channel.mk
+-include tests/bench/stale/stale.mk
 -include tests/bench/writes/writes.mk
 
 HV_OBJS := $(HV_SRCS:%.c=$(BUILD)/hv/%.o) $(HV_ASMS:%.asm=$(BUILD)/hv/%.asm.o) $(HV_EXTRA_OBJS)
@@ -251,6 +252,7 @@ help:
 	@echo 'make fuzz          libFuzzer targets, PB_SECONDS=60 each; not part of make test'
 	@echo 'make bench         the benchmark guest; writes build/bench.tsv'
 	@echo 'make bench-channel patch channels beside ck_ring and spsc_queue, on this machine'
+	@echo 'make bench-stale   stale patches: derived again or invalidated'
 	@echo 'make bench-writes  what a traced write costs in VMs of 1, 2, 4 and 8 vCPUs'
 	@echo 'make kut KUT=dir   images of kvm-unit-tests as guests (tests/kut/README.md says how to get them)'
 	@echo 'make image         build/patchbay.img for a USB stick (ESP=folder takes another system partition)'

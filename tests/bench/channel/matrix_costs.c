@@ -1,20 +1,12 @@
-/*
- * matrix_costs.c - see matrix_costs.h. A child does each thing once cold and once counted: it stops itself before and
- * after, and the parent single-steps it in between. The few instructions of stopping are measured with nothing between
- * and subtracted.
- */
+/* matrix_costs.c - see matrix_costs.h. A child does each thing often before it is counted. */
 #define _GNU_SOURCE
 #include "tests/bench/channel/matrix_costs.h"
 
 #include "mm/matrix.h"
+#include "tests/bench/steps.h"
 
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const u32 sizes[] = {1, 2, 4, 8, 16, 64};
 
@@ -73,41 +65,30 @@ static __attribute__((noinline)) void act(enum what what, u32 vcpus, const struc
     }
 }
 
-/* In the child: the third stop comes after the action has been done. */
-static void child(enum what what, u32 vcpus)
+struct scene {
+    enum what what;
+    u32 vcpus;
+    bool counted; /* false: nothing between the marks */
+};
+
+static void child(const void *arg)
 {
+    const struct scene *s = arg;
     struct patch p = number(400);
 
-    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-    set_up(vcpus, what == POST_TWO ? 2 : 1);
-    if (what == DRAIN_ONE)
-        act(POST_ONE, vcpus, &p);
-    __asm__ volatile("int3");
-    act(what, vcpus, &p);
-    __asm__ volatile("int3");
-    _exit(0);
+    set_up(s->vcpus, s->what == POST_TWO ? 2 : 1);
+    if (s->what == DRAIN_ONE)
+        act(POST_ONE, s->vcpus, &p);
+    STEPS_MARK();
+    act(s->counted ? s->what : NOTHING, s->vcpus, &p);
+    STEPS_MARK();
 }
 
-/* Instructions between the child's two stops. */
-static u64 count_steps(enum what what, u32 vcpus)
+static u64 instructions(enum what what, u32 vcpus)
 {
-    pid_t pid = fork();
-    u64 steps = 0;
-    int status;
+    struct scene s = {what, vcpus, true}, nothing = {what, vcpus, false};
 
-    if (pid == 0)
-        child(what, vcpus);
-    waitpid(pid, &status, 0);
-    for (; pid > 0 && WIFSTOPPED(status); steps++) {
-        ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL);
-        waitpid(pid, &status, 0);
-        long word = ptrace(PTRACE_PEEKUSER, pid, (void *)(8 * 16), NULL); /* rip */
-        if ((ptrace(PTRACE_PEEKTEXT, pid, (void *)word, NULL) & 0xff) == 0xcc)
-            break;
-    }
-    kill(pid, SIGKILL);
-    waitpid(pid, &status, 0);
-    return steps;
+    return steps_of(child, &s) - steps_of(child, &nothing);
 }
 
 void matrix_costs(void)
@@ -127,8 +108,7 @@ void matrix_costs(void)
             if (what == POST_TWO && sizes[i] < 4)
                 printf("%8s", "-");
             else
-                printf("%8llu",
-                       (unsigned long long)(count_steps(what, sizes[i]) - count_steps(NOTHING, sizes[i])));
+                printf("%8llu", (unsigned long long)instructions(what, sizes[i]));
         printf("\n");
     }
 }
