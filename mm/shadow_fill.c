@@ -146,9 +146,8 @@ static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
     return entry;
 }
 
-/* Links the tables from the root down and fills the leaf. Returns the leaf entry, 0 if there can be none now.
- */
-static u64 fill_path(struct shadow *sh, const struct fill *f)
+/* Links the tables from the root down to the leaf. Returns that table's page number + 1, 0 if there can be none now. */
+static u32 link_path(struct shadow *sh, const struct fill *f)
 {
     u32 level = 4, child;
     u32 no = sh->root_page;
@@ -177,7 +176,16 @@ static u64 fill_path(struct shadow *sh, const struct fill *f)
             return 0;
         no = child - 1;
     }
-    return fill_leaf(sh, f, no);
+    return no + 1;
+}
+
+/* Links the tables and fills the leaf. Returns the leaf entry, 0 if there can be none now. A page of a device has none,
+ * but with its tables linked the next access goes the short way (shadow_leaf.c). */
+static u64 fill_path(struct shadow *sh, const struct fill *f, enum shadow_verdict v)
+{
+    u32 no = link_path(sh, f);
+
+    return no && v == SHADOW_RESUME ? fill_leaf(sh, f, no - 1) : 0;
 }
 
 /* Do the guest's entries still say what the walk saw? Read after all interest bits were set. */
@@ -284,15 +292,19 @@ static enum shadow_verdict fill(struct shadow *sh, struct fill *f)
         f->wp0_write = (sh->role & KEY_WP0) && (f->access & (GWALK_WRITE | GWALK_USER)) == GWALK_WRITE &&
                        !(f->walk.rights & GWALK_RIGHT_W);
         v = classify(sh, f, map);
-        if (v != SHADOW_RESUME) {
+        if (v != SHADOW_RESUME && !(v == SHADOW_MMIO && f->walk.level == 1 && sh->mode == GWALK_LONG)) {
             if (v != SHADOW_TRACED_WRITE || sh->loose_count || sh->vm->vcpus > 1)
                 refresh_path(sh, f, false);
             return v;
         }
         made = counter_get(&sh->stats.pages_made);
-        entry = fill_path(sh, f);
+        entry = fill_path(sh, f, v);
         /* Changes after the walk are posted to us, except those of tables that were not traced then. */
         if (likely(made == counter_get(&sh->stats.pages_made)) || primaries_unchanged(sh, &f->walk)) {
+            if (v == SHADOW_MMIO) {
+                refresh_path(sh, f, false);
+                return v;
+            }
             /* Linking may have traced this very frame (a table that maps itself). */
             if ((f->access & GWALK_WRITE) && !(entry & PTE_W))
                 return classify(sh, f, map);

@@ -149,9 +149,15 @@ bool shadow_leaf_fault(struct shadow *sh, u64 gva, u32 access, struct shadow_fau
     }
     gfn = (primary & PTE_ADDR_MASK) >> PAGE_SHIFT;
     map = p2m_get(sh->vm->p2m, gfn);
-    if (unlikely(p2m_entry_type(map) != P2M_RAM_RW))
-        return false;
     need = PTE_A | (access & GWALK_WRITE ? PTE_D : 0);
+    if (unlikely(p2m_entry_type(map) != P2M_RAM_RW)) {
+        if (p2m_entry_type(map) != P2M_NONE || (primary & need) != need)
+            return false;
+        out->verdict = SHADOW_MMIO;
+        out->gpa = GPA(gfn << PAGE_SHIFT | (gva & PAGE_MASK));
+        refresh(sh, no, slot, primary);
+        return true;
+    }
     if ((primary & need) != need) {
         u64 expected = primary;
         if (!atomic_compare_exchange_strong(&way->table[slot], &expected, primary | need))

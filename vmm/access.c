@@ -11,6 +11,7 @@
 #include "vmm/access_internal.h"
 
 #include "arch/string.h"
+#include "vmm/events.h"
 
 static enum emulate_status fault(struct vcpu *v, u8 vector, u32 error, gva_t address)
 {
@@ -92,7 +93,8 @@ static void device(struct vcpu *v, gpa_t gpa, unsigned size, bool write, u8 *byt
         bytes += n;
         size -= n;
     }
-    atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
+    if (write)
+        events_expect(v);
 }
 
 /* A store that may hit a page table. */

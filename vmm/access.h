@@ -16,6 +16,9 @@ void access_begin(struct vcpu *v, u32 cpl, u64 rflags);
  * (SHADOW_TRACED_WRITE). */
 void access_hint(struct vcpu *v, gva_t at, gpa_t gpa);
 
+/* After access_begin(): the shadow has just found that the access to `at` is permitted, and leads to the device at `gpa`. */
+void access_hint_device(struct vcpu *v, gva_t at, gpa_t gpa, bool write);
+
 /* Reads the instruction's bytes at the guest's RIP into v->access.code, as many as can be fetched (at least
  * one), up to DECODE_WINDOW, and notes the size of the code. FAULT: v->access.fault_* is to be injected. */
 must_check enum emulate_status access_fetch(struct vcpu *v);

@@ -1,10 +1,11 @@
 /*
  * access_quick.c - the usual accesses of emulated instructions: eight aligned bytes in the page whose traced
- * write made the exit, code that the shadow maps. All else is in access.c.
+ * write made the exit, a register of the device whose page did, code that the shadow maps. All else is in access.c.
  */
 #include "vmm/access_internal.h"
 
 #include "mm/shadow_lookup.h"
+#include "vmm/events.h"
 
 struct packed_layout unaligned {
     u64 word;
@@ -20,7 +21,7 @@ void access_begin(struct vcpu *v, u32 cpl, u64 rflags)
     a->explicit_rights = a->rights;
     a->aligned = cpl == 3 && rflags & RFLAGS_AC && vmx_guest_cr0() & CR0_AM;
     a->fault_vector = 0;
-    a->hint_page = 0;
+    a->hint_page = a->device_page = 0;
 }
 
 void access_hint(struct vcpu *v, gva_t at, gpa_t gpa)
@@ -31,6 +32,31 @@ void access_hint(struct vcpu *v, gva_t at, gpa_t gpa)
     a->hint_bytes = guest_mem_pointer(&v->vm->p2m, a->hint_gpa, true);
     a->hint_page = a->hint_bytes ? ALIGN_DOWN(at.v, PAGE_SIZE) | 1 : 0;
     a->write_begun = true;
+}
+
+void access_hint_device(struct vcpu *v, gva_t at, gpa_t gpa, bool write)
+{
+    struct vcpu_access *a = &v->access;
+
+    a->device_gpa = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE));
+    a->device_page = ALIGN_DOWN(at.v, PAGE_SIZE) | 1;
+    a->device_access = write ? GWALK_WRITE : 0;
+}
+
+/* Is it within one word of the device's page, and permitted as the access was that made the exit? */
+static inline bool at_register(const struct vcpu_access *a, gva_t gva, unsigned size, bool write)
+{
+    return (ALIGN_DOWN(gva.v, PAGE_SIZE) | 1) == a->device_page && (!write || a->device_access) &&
+           gva.v % WORD + size <= WORD && !a->aligned;
+}
+
+static void register_access(struct vcpu *v, gva_t gva, unsigned size, bool write, u64 *value)
+{
+    gpa_t gpa = GPA(v->access.device_gpa.v | (gva.v & PAGE_MASK));
+
+    vplat_mmio(&v->vm->platform, v->index, tsc_read(), gpa, size, write, value);
+    if (write)
+        events_expect(v);
 }
 
 /* Before a store to the page of the hint; shadow_write_done() is for the caller. */
@@ -50,6 +76,11 @@ static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for
         value[0] = atomic_load_explicit((const _Atomic u64 *)(const void *)at, memory_order_relaxed);
         return EMULATE_OK;
     }
+    if (at_register(&v->access, gva, size, for_write)) {
+        value[0] = value[1] = 0;
+        register_access(v, gva, size, false, value);
+        return EMULATE_OK;
+    }
     return access_read_for(v, gva, size, for_write, value);
 }
 
@@ -63,6 +94,11 @@ static enum emulate_status write_op(void *ctx, gva_t gva, unsigned size, const u
         hinted_begin(v, gpa, size);
         atomic_store_explicit((_Atomic u64 *)(void *)at, value[0], memory_order_seq_cst);
         vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+        return EMULATE_OK;
+    }
+    if (at_register(&v->access, gva, size, true)) {
+        u64 word = size == WORD ? value[0] : value[0] & (BIT(8 * size) - 1);
+        register_access(v, gva, size, true, &word);
         return EMULATE_OK;
     }
     return access_write(v, gva, value, size);

@@ -17,14 +17,10 @@ static void deliver_nmi(struct vcpu *v)
         vmx_nmi_window_set(&v->vmx, true);
 }
 
-/* Injects an NMI or an interrupt if the guest can take one now; otherwise asks for the exit that says when.
- */
-static void deliver(struct vcpu *v)
+static void deliver_interrupt(struct vcpu *v)
 {
     struct vplatform *p = &v->vm->platform;
 
-    if (unlikely(vlapic_events(vcpu_lapic(v)) & VLAPIC_EVENT_NMIS))
-        deliver_nmi(v);
     if (!vplat_irq_pending(p, v->index))
         return;
     if (vmx_can_inject_interrupt(&v->vmx)) {
@@ -38,6 +34,29 @@ static void deliver(struct vcpu *v)
     } else {
         vmx_interrupt_window_set(&v->vmx, true);
     }
+}
+
+/* Injects an NMI or an interrupt if the guest can take one now; otherwise asks for the exit that says when.
+ */
+static void deliver(struct vcpu *v)
+{
+    struct vlapic *l = vcpu_lapic(v);
+
+    if (unlikely(vlapic_events(l) & VLAPIC_EVENT_NMIS))
+        deliver_nmi(v);
+    deliver_interrupt(v);
+    if (vmx_control_is_on(&v->vmx.controls, VMX_PRIMARY_TPR_SHADOW))
+        vmx_vcpu_tpr_threshold(&v->vmx, unlikely(vlapic_may_have_irq(l)) ? vlapic_tpr_threshold(l) : 0);
+}
+
+void events_expect(struct vcpu *v)
+{
+    struct vplatform *p = &v->vm->platform;
+
+    if (vlapic_may_have_irq(vcpu_lapic(v)) || vlapic_events(vcpu_lapic(v)) ||
+        vplat_irq_pending(p, v->index) || vplat_next_deadline(p, v->index) < v->deadline ||
+        v->vmx.tpr_threshold)
+        atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
 }
 
 #define SERVED_ANYWHERE \

@@ -27,6 +27,7 @@ static exit_handler *const handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_RDMSR] = exit_rdmsr,
     [VMX_EXIT_WRMSR] = exit_wrmsr,
     [VMX_EXIT_PAUSE] = exit_pause,
+    [VMX_EXIT_TPR_BELOW_THRESHOLD] = exit_tpr,
     [VMX_EXIT_PREEMPTION_TIMER] = exit_timer,
     [VMX_EXIT_WBINVD] = exit_done, /* guest memory is write-back and coherent */
     [VMX_EXIT_XSETBV] = exit_xsetbv,

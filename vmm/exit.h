@@ -45,6 +45,7 @@ enum exit_result exit_pause(struct vcpu *v);
 enum exit_result exit_undefined(struct vcpu *v);
 enum exit_result exit_protection(struct vcpu *v);
 enum exit_result exit_window(struct vcpu *v);
+enum exit_result exit_tpr(struct vcpu *v);
 enum exit_result exit_timer(struct vcpu *v);
 enum exit_result exit_external_interrupt(struct vcpu *v);
 enum exit_result exit_exception(struct vcpu *v);

@@ -93,6 +93,13 @@ enum exit_result exit_window(struct vcpu *v)
     return EXIT_RESUME;
 }
 
+/* A MOV CR8 lets something through. */
+enum exit_result exit_tpr(struct vcpu *v)
+{
+    atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
+    return EXIT_RESUME;
+}
+
 /* Timers are looked at after every exit: nothing else to do. */
 enum exit_result exit_timer(struct vcpu *v)
 {

@@ -32,12 +32,14 @@ static enum exit_result write_cr3(struct vcpu *v, u64 value)
 {
     u64 old_root = v->shadow.root.v;
 
-    if (unlikely(value >> 32) && vmx_guest_code_bits(&v->vmx) != 64)
-        value = (u32)value;
+    if (unlikely(value >> 32)) { /* MAXPHYADDR is 32 at least */
+        if (vmx_guest_code_bits(&v->vmx) != 64)
+            value = (u32)value;
+        else if (value >> v->shadow.maxphyaddr)
+            return exit_inject_gp(v);
+    }
     if (unlikely(v->shadow.mode != GWALK_LONG))
         return write_legacy_cr3(v, (u32)value);
-    if (unlikely(value >> v->shadow.maxphyaddr))
-        return exit_inject_gp(v);
     struct flush flush = shadow_set_cr3(&v->shadow, value);
     if (v->shadow.root.v != old_root)
         vmx_guest_set_cr3(v->shadow.root.v);

@@ -85,9 +85,9 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
 enum exit_result exit_page_fault(struct vcpu *v, u32 error)
 {
     gva_t gva = GVA(vmx_exit_qualification(&v->vmx));
-    u32 cpl = vmx_guest_cpl();
-    u64 rflags = vmx_guest_rflags();
-    struct shadow_fault f = shadow_fault(&v->shadow, gva, error, cpl, rflags & RFLAGS_AC);
+    /* AC counts with SMAP only, and CPL with AC only: most faults are over without a look at either */
+    bool ac = (v->shadow.paging.cr4 & CR4_SMAP) && (vmx_guest_rflags() & RFLAGS_AC);
+    struct shadow_fault f = shadow_fault(&v->shadow, gva, error, ac ? vmx_guest_cpl() : 0, ac);
 
     vcpu_flush(v, f.flush);
     switch (f.verdict) {
@@ -96,7 +96,7 @@ enum exit_result exit_page_fault(struct vcpu *v, u32 error)
         /* The CPU itself was writing, to deliver an event: RIP is not at the writer. */
         if (unlikely(vmx_event_armed(&v->vmx)))
             return give_up(v, gva, f.gpa, true);
-        access_begin(v, cpl, rflags);
+        access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
         access_hint(v, gva, f.gpa);
         return emulate(v, gva, f.gpa, true);
     case SHADOW_MMIO:
@@ -104,7 +104,8 @@ enum exit_result exit_page_fault(struct vcpu *v, u32 error)
             vm_fail(v, "stack or descriptor table in device memory at 0x%lx", f.gpa.v);
             return EXIT_YIELD;
         }
-        access_begin(v, cpl, rflags);
+        access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
+        access_hint_device(v, gva, f.gpa, error & GWALK_WRITE);
         return emulate(v, gva, f.gpa, false);
     case SHADOW_GUEST_FAULT:
     case SHADOW_EMPTY_PAGE:

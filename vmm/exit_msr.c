@@ -4,6 +4,7 @@
  * MSR bitmaps.
  */
 #include "arch/msr.h"
+#include "vmm/events.h"
 #include "vmm/exit.h"
 #include "vmm/guest_regs.h"
 #include "vmm/real.h"
@@ -85,8 +86,7 @@ enum exit_result exit_rdmsr(struct vcpu *v)
         return exit_inject_gp(v);
     v->vmx.gpr[VMX_RAX] = (u32)value;
     v->vmx.gpr[VMX_RDX] = value >> 32;
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
+    return exit_done(v);
 }
 
 enum exit_result exit_wrmsr(struct vcpu *v)
@@ -99,7 +99,6 @@ enum exit_result exit_wrmsr(struct vcpu *v)
         (own == WRITE_NOT_OWN && !vmsr_write(&v->vm->platform, v->index, tsc_read(), msr, value)))
         return exit_inject_gp(v);
     /* EOI, TPR, ICR, timer: interrupts and deadlines may stand differently now */
-    atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
+    events_expect(v);
+    return exit_done(v);
 }

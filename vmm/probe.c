@@ -1,7 +1,7 @@
 /*
  * probe.c - the probe's memory, page by page:
  *
- *   0,1  VMCS block      2  PML4 -> 3  PDPT -> 4  PD: one 2 MiB page around the code, identity      5  code
+ *   0-2  VMCS block      3  PML4 -> 4  PDPT -> 5  PD: one 2 MiB page around the code, identity      6  code
  */
 #include "vmm/probe.h"
 
@@ -11,7 +11,7 @@
 
 #define BIG_PAGE (2 * MIB)
 
-enum { PAGE_BLOCK = 0, PAGE_PML4 = 2, PAGE_PDPT, PAGE_PD, PAGE_CODE };
+enum { PAGE_BLOCK = 0, PAGE_PML4 = sizeof(struct vmcs_block) / PAGE_SIZE, PAGE_PDPT, PAGE_PD, PAGE_CODE };
 
 struct probe {
     struct vmx_vcpu vmx; /* first: note_exit() is given it */

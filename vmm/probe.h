@@ -6,7 +6,7 @@
 #include "vmm/vm.h"
 
 /* Memory that one CPU's probe needs; zeroed. */
-#define PROBE_PAGES 6u
+#define PROBE_PAGES 7u
 
 /* Runs it on this CPU, which is in VMX operation. `memory` is PROBE_PAGES pages below 4 GiB. STATE: it did
  * not behave; why has been logged. */

@@ -15,6 +15,9 @@ struct vcpu_access {
     u64 hint_page;
     u8 *hint_bytes;
     gpa_t hint_gpa;
+    u64 device_page;   /* linear page | 1 of a device that the shadow has just looked up, 0: none ... */
+    u32 device_access; /* ... for GWALK_WRITE, or for reads only (0) */
+    gpa_t device_gpa;
     bool write_begun; /* shadow_write_begin() has been done for that page */
     u32 fetch_bytes;
     union {

@@ -116,6 +116,7 @@ bool vcpu_set_up(struct vcpu *v)
         v->vm->entry.every_vcpu ? entry_for_vcpu(&v->vm->entry, v->index) : v->vm->entry;
 
     vmx_request_shadow(&request);
+    vmx_request_tpr_shadow(&request, &v->on->vmx.caps);
     if (!v->on->vmx.vpid)
         request.optional[VMX_SECONDARY] &= ~vmx_control_mask(VMX_SECONDARY_VPID);
     /* CPUID offers neither: let them be undefined */
@@ -132,6 +133,8 @@ bool vcpu_set_up(struct vcpu *v)
         return false;
     }
     vcpu_set_exceptions(v, VCPU_EXITING_VECTORS);
+    if (vmx_control_is_on(&setup.controls, VMX_PRIMARY_TPR_SHADOW))
+        vlapic_keep_tpr_at(vcpu_lapic(v), &v->vmx.block->virtual_apic[VMX_VIRTUAL_TPR]);
     if (v->vmx.vpid)
         vmx_tlb_flush_context(&v->on->vmx.tlb, v->vmx.vpid);
     v->set_up = true;

@@ -106,6 +106,8 @@ struct vmx_report {
 
 /* The request of controls.def for a guest on shadow page tables. */
 void vmx_request_shadow(struct vmx_request *request);
+/* Adds: MOV CR8 goes to the virtual-APIC page instead of exiting. Nothing where the CPU cannot. */
+void vmx_request_tpr_shadow(struct vmx_request *request, const struct vmx_caps *caps);
 /* The same for a guest under EPT: EPT, optionally unrestricted guest (for CR0.PG=0), and no exits for the
  * guest's own paging. */
 void vmx_request_ept(struct vmx_request *request, bool unrestricted);

@@ -39,6 +39,17 @@ static void require(struct vmx_request *request, enum vmx_control control)
     request->required[vmx_control_group(control)] |= vmx_control_mask(control);
 }
 
+void vmx_request_tpr_shadow(struct vmx_request *request, const struct vmx_caps *caps)
+{
+    u32 exits =
+        vmx_control_mask(VMX_PRIMARY_CR8_LOAD_EXITING) | vmx_control_mask(VMX_PRIMARY_CR8_STORE_EXITING);
+
+    if (!vmx_caps_has(caps, VMX_PRIMARY_TPR_SHADOW))
+        return;
+    require(request, VMX_PRIMARY_TPR_SHADOW);
+    request->required[VMX_PRIMARY] &= ~exits;
+}
+
 void vmx_request_ept(struct vmx_request *request, bool unrestricted)
 {
     u32 paging = vmx_control_mask(VMX_PRIMARY_INVLPG_EXITING) |

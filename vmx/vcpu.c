@@ -204,6 +204,9 @@ static enum err write_constants(const struct vmx_vcpu *v, const struct vmx_setup
         {VMCS_VPID, vmx_control_is_on(&v->controls, VMX_SECONDARY_VPID), s->vpid},
         {VMCS_MSR_BITMAP, vmx_control_is_on(&v->controls, VMX_PRIMARY_MSR_BITMAPS), s->msr_bitmap.v},
         {VMCS_XSS_EXITING_BITMAP, vmx_control_is_on(&v->controls, VMX_SECONDARY_XSAVES), ~0ull},
+        {VMCS_VIRTUAL_APIC_ADDRESS, vmx_control_is_on(&v->controls, VMX_PRIMARY_TPR_SHADOW),
+         ptr_to_hpa(v->block->virtual_apic).v},
+        {VMCS_TPR_THRESHOLD, vmx_control_is_on(&v->controls, VMX_PRIMARY_TPR_SHADOW), 0},
         {VMCS_TSC_OFFSET, vmx_control_is_on(&v->controls, VMX_PRIMARY_TSC_OFFSETTING), 0},
         {VMCS_PLE_GAP, vmx_control_can(&v->controls, VMX_SECONDARY_PAUSE_LOOP_EXITING), SPIN_GAP},
         {VMCS_PLE_WINDOW, vmx_control_can(&v->controls, VMX_SECONDARY_PAUSE_LOOP_EXITING), SPIN_WINDOW},
@@ -229,6 +232,7 @@ enum err vmx_vcpu_setup(struct vmx_vcpu *v, const struct vmx_setup *setup)
     vmx_vcpu_set_controls(v, &setup->controls, setup->ept_pointer);
     v->vpid = vmx_control_is_on(&v->controls, VMX_SECONDARY_VPID) ? setup->vpid : VMX_VPID_NONE;
     v->armed = (struct vmx_event){0, 0, 0};
+    v->tpr_threshold = 0;
     return write_constants(v, setup);
 }
 

@@ -82,6 +82,7 @@ struct vmx_vcpu {
     bool interrupt_window, nmi_window; /* wanted */
     bool nmi_by_interrupt;             /* the NMI window is to be the interrupt window */
     bool tsc_aux_live;                 /* RDTSCP is on, TSC_AUX has to be switched */
+    u8 tpr_threshold;                  /* as the VMCS has it */
     u16 vpid;                          /* 0: no VPID */
     u64 qualification, rip;
     u32 length;
@@ -336,6 +337,17 @@ void vmx_nmi_window_set(struct vmx_vcpu *v, bool on);
 static inline bool vmx_event_armed(const struct vmx_vcpu *v)
 {
     return v->armed.info != 0;
+}
+/*
+ * With TPR_SHADOW on: exit (TPR_BELOW_THRESHOLD) after a MOV CR8 that takes the priority class in the virtual-APIC page
+ * below `threshold`, which must not be above that class now (SDM Vol 3C 26.2.1.1, 29.1.2).
+ */
+static inline void vmx_vcpu_tpr_threshold(struct vmx_vcpu *v, u32 threshold)
+{
+    if (likely(threshold == v->tpr_threshold))
+        return;
+    v->tpr_threshold = (u8)threshold;
+    vmcs_write(VMCS_TPR_THRESHOLD, threshold);
 }
 /* Takes back what is armed (for a vCPU that is reset). */
 void vmx_event_disarm(struct vmx_vcpu *v);

@@ -65,6 +65,8 @@ struct vmcs_block {
     u32 abort_indicator;
     u8 data[PAGE_SIZE - 8];
     u8 queue[PAGE_SIZE];
+    u32 virtual_apic[PAGE_SIZE / sizeof(u32)]; /* the CPU uses VMX_VIRTUAL_TPR of it, if TPR_SHADOW is on */
 } aligned_to(PAGE_SIZE);
-_Static_assert(sizeof(struct vmcs_block) == 2 * PAGE_SIZE, "VMCS region and queue page");
+_Static_assert(sizeof(struct vmcs_block) == 3 * PAGE_SIZE, "VMCS region, queue page, virtual-APIC page");
+#define VMX_VIRTUAL_TPR (0x80 / sizeof(u32)) /* SDM Vol 3C 29.1.1 */
 _Static_assert(offsetof(struct vmcs_block, queue) == PAGE_SIZE, "the queue has its own page");

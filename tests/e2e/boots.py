@@ -281,6 +281,26 @@ GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=2), timeout=300),
                Boot('guests-penryn', guest_files, Spec(cpus=2, model=PENRYN), timeout=300),
                Boot('guests-lynnfield', guest_files, Spec(cpus=2, model=LYNNFIELD), timeout=300)]
 
+# ---------------------------------------------------------------- a guest and its local APIC
+
+APIC_INI = """[machine]
+exit = on
+
+[vm apic]
+kernel = EFI/patchbay/apic64.bin
+format = flat
+memory = 16M
+"""
+
+
+def apic_files(esp):
+    put(esp, 'apic64.bin', BUILD / 'tests/guests/apic64.bin')
+    write_ini(esp, APIC_INI)
+
+
+APIC_BOOTS = [Boot('apic-haswell', apic_files, Spec(cpus=1)),
+              Boot('apic-penryn', apic_files, Spec(cpus=1, model=PENRYN))]
+
 # ---------------------------------------------------------------- guests that read their counters
 
 STATS_INI = """[machine]

@@ -5,6 +5,7 @@
 #   torture64.bin  flat 64-bit: random page-table changes, every access checked
 #   smp64.bin      flat 64-bit, any number of vCPUs on one set of page tables: changes and their visibility; garbage
 #   step.bin       flat 64-bit: HLT under single step
+#   apic64.bin     flat 64-bit: its local APIC
 #   cpus64.bin     flat 64-bit, several vCPUs: shares of the CPUs, shoot-downs, IPIs, INIT and SIPI
 #
 # Each prints "NAME: PASS" (or FAIL and why) and writes its exit code to port 0xF4.
@@ -77,6 +78,14 @@ $(BUILD)/unit/test_patchbay_stat: $(STAT_TOOL)
 # stats64.bin, flat 64-bit: its counters against what it did.
 TEST_GUESTS += $(TEST_GUEST_DIR)/stats64.bin
 $(TEST_GUEST_DIR)/stats64.bin: $(BUILD)/guest/tests/guests/stats64.o $(GUEST_LIB_OBJS) vmm/demo/guest.ld
+	$(call say,GUESTLD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
+	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
+
+# apic64.bin, flat 64-bit: priorities of its local APIC, and what its registers cost.
+TEST_GUESTS += $(TEST_GUEST_DIR)/apic64.bin
+$(TEST_GUEST_DIR)/apic64.bin: $(BUILD)/guest/tests/guests/apic64.o $(GUEST_LIB_OBJS) vmm/demo/guest.ld
 	$(call say,GUESTLD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)

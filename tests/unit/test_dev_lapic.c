@@ -91,6 +91,57 @@ static void task_priority_and_cr8(void **state)
     free(m);
 }
 
+/* As the CPU does it (SDM Vol 3C 29.1.2): MOV CR8 changes TPR in the virtual-APIC page alone, and exits if its class is
+ * below the threshold. Whatever the order of posts, priorities and ends of interrupts: if the guest would not exit,
+ * nothing is deliverable that was not before; and the threshold is never above TPR's class (26.2.1.1). */
+static void the_threshold_is_what_tpr_has_to_fall_below(void **state)
+{
+    (void)state;
+    struct machine *m = enabled_machine(1);
+    struct vlapic *l = lapic_of(m, 0);
+    u32 page[1024] = {0};
+
+    vlapic_cr8_set(l, 3);
+    vlapic_keep_tpr_at(l, &page[32]);
+    assert_int_equal(page[32], 0x30);
+    assert_int_equal(apic_read(m, 0, VLAPIC_TPR), 0x30);
+    assert_int_equal(vlapic_tpr_threshold(l), 0);
+    assert_true(vlapic_post(l, 0x35, false));
+    assert_int_equal(vlapic_tpr_threshold(l), 3);
+    assert_true(vlapic_post(l, 0x41, false));
+    assert_int_equal(vlapic_tpr_threshold(l), 0); /* nothing holds that back */
+    page[32] = 0xF0;
+    assert_int_equal(vlapic_cr8(l), 15);
+    assert_int_equal(vlapic_tpr_threshold(l), 4);
+    page[32] = 0x00;
+    assert_int_equal(take(m, 0), 0x41);
+    assert_int_equal(vlapic_tpr_threshold(l), 0); /* that in service does */
+    page[32] = 0x50;
+    assert_int_equal(vlapic_tpr_threshold(l), 3);
+    apic_write(m, 0, VLAPIC_EOI, 0);
+    page[32] = 0x20;
+    assert_int_equal(take(m, 0), 0x35);
+
+    srand(7);
+    for (u32 i = 0; i < 20000; i++) {
+        switch (rand() % 4) {
+        case 0: assert_true(vlapic_post(l, (u8)(16 + rand() % 240), false)); break;
+        case 1: apic_write(m, 0, VLAPIC_TPR, (u32)rand() & 0xFF); break;
+        case 2: apic_write(m, 0, VLAPIC_EOI, 0); break;
+        default: (void)take(m, 0);
+        }
+        u32 threshold = vlapic_tpr_threshold(l), before = page[32];
+        bool was = vlapic_pending_vector(l) >= 0;
+        assert_true(threshold <= before >> 4);
+        for (u32 cr8 = 0; cr8 < 16; cr8++) {
+            page[32] = cr8 << 4;
+            assert_true(was || cr8 < threshold || vlapic_pending_vector(l) < 0);
+        }
+        page[32] = before;
+    }
+    free(m);
+}
+
 static void software_disable_masks_and_refuses(void **state)
 {
     (void)state;
@@ -433,6 +484,7 @@ int main(void)
         cmocka_unit_test(power_on_values),
         cmocka_unit_test(priorities_and_nesting),
         cmocka_unit_test(task_priority_and_cr8),
+        cmocka_unit_test(the_threshold_is_what_tpr_has_to_fall_below),
         cmocka_unit_test(software_disable_masks_and_refuses),
         cmocka_unit_test(base_transitions),
         cmocka_unit_test(x2apic_registers_fault_as_they_should),

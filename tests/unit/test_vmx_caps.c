@@ -136,6 +136,30 @@ static void a_haswell_gets_more(void **state)
     assert_false(on(&c, VMX_PRIMARY_CR3_LOAD_EXITING) || on(&c, VMX_PRIMARY_INVLPG_EXITING));
 }
 
+static void a_tpr_shadow_spares_the_exits_of_cr8(void **state)
+{
+    struct cpu_msrs without = haswell;
+    struct vmx_caps caps = caps_of(&haswell);
+    struct vmx_request request;
+    struct vmx_controls c;
+    struct vmx_report report;
+
+    (void)state;
+    vmx_request_shadow(&request);
+    vmx_request_tpr_shadow(&request, &caps);
+    assert_int_equal(vmx_controls_choose(&caps, &request, &c, &report), ERR_OK);
+    assert_true(on(&c, VMX_PRIMARY_TPR_SHADOW));
+    assert_false(on(&c, VMX_PRIMARY_CR8_LOAD_EXITING) || on(&c, VMX_PRIMARY_CR8_STORE_EXITING));
+    without.primary &= ~BIT(32 + 21);
+    without.true_primary &= ~BIT(32 + 21);
+    caps = caps_of(&without);
+    vmx_request_shadow(&request);
+    vmx_request_tpr_shadow(&request, &caps);
+    assert_int_equal(vmx_controls_choose(&caps, &request, &c, &report), ERR_OK);
+    assert_false(on(&c, VMX_PRIMARY_TPR_SHADOW));
+    assert_true(on(&c, VMX_PRIMARY_CR8_LOAD_EXITING) && on(&c, VMX_PRIMARY_CR8_STORE_EXITING));
+}
+
 static void ept_is_refused_by_name(void **state)
 {
     struct vmx_caps caps = caps_of(&core2);
@@ -348,6 +372,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_core2_gets_a_shadow_guest),
         cmocka_unit_test(a_haswell_gets_more),
+        cmocka_unit_test(a_tpr_shadow_spares_the_exits_of_cr8),
         cmocka_unit_test(ept_is_refused_by_name),
         cmocka_unit_test(every_missing_control_is_named),
         cmocka_unit_test(words_obey_the_cpu),

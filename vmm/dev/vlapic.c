@@ -43,7 +43,7 @@ void vlapic_reset(struct vlapic *l)
     store32(&l->ldr, 0);
     store32(&l->dfr, ~0u);
     store32(&l->svr, SVR_AFTER_RESET);
-    l->tpr = 0;
+    *l->tpr = 0;
     l->esr = l->esr_next = 0;
     l->icr_low = l->icr_high = 0;
     l->timer_initial = l->timer_divide = 0;
@@ -56,6 +56,7 @@ void vlapic_init(struct vlapic *l, struct vplatform *vp, u32 id, bool bsp)
 {
     l->vp = vp;
     l->id = id;
+    l->tpr = &l->own_tpr;
     l->bsp = bsp;
     l->tsc_offset = 0;
     atomic_store_explicit(&l->base, VLAPIC_DEFAULT_BASE | APIC_BASE_EN | (bsp ? APIC_BASE_BSP : 0),
@@ -148,23 +149,38 @@ u32 vlapic_ppr(const struct vlapic *l)
         u32 word = 31 - (u32)__builtin_clz(l->isr_words);
         in_service = (word * 64 + top_bit(l->isr[word])) & VECTOR_CLASS;
     }
-    return (l->tpr & VECTOR_CLASS) >= in_service ? l->tpr : in_service;
+    return (*l->tpr & VECTOR_CLASS) >= in_service ? *l->tpr : in_service;
 }
 
-int vlapic_pending_vector(struct vlapic *l)
+/* -1: none. */
+static int highest_request(struct vlapic *l)
 {
     u32 words = atomic_load_explicit(&l->irr_words, memory_order_acquire);
     while (words) {
         u32 word = 31 - (u32)__builtin_clz(words);
         u64 irr = atomic_load_explicit(&l->irr[word], memory_order_acquire);
-        if (irr) {
-            u32 vector = word * 64 + top_bit(irr);
-            return (vector & VECTOR_CLASS) > (vlapic_ppr(l) & VECTOR_CLASS) ? (int)vector : -1;
-        }
+        if (irr)
+            return (int)(word * 64 + top_bit(irr));
         irr_word_emptied(l, word);
         words &= ~(1u << word);
     }
     return -1;
+}
+
+int vlapic_pending_vector(struct vlapic *l)
+{
+    int vector = highest_request(l);
+
+    return vector >= 0 && ((u32)vector & VECTOR_CLASS) > (vlapic_ppr(l) & VECTOR_CLASS) ? vector : -1;
+}
+
+u32 vlapic_tpr_threshold(struct vlapic *l)
+{
+    int vector = highest_request(l);
+
+    if (vector < 0 || ((u32)vector & VECTOR_CLASS) > (*l->tpr & VECTOR_CLASS))
+        return 0;
+    return (u32)vector >> 4;
 }
 
 void vlapic_accept(struct vlapic *l, u8 vector)

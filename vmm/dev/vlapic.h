@@ -111,7 +111,8 @@ struct vlapic {
     /* Owner only */
     u64 isr[VLAPIC_WORDS];
     u32 isr_words; /* bit n: isr[n] is not 0 */
-    u32 tpr;
+    u32 *tpr;      /* own_tpr, or where the CPU itself keeps it while the guest runs */
+    u32 own_tpr;
     u32 esr, esr_next; /* as read; collected since the last write of ESR */
     u32 icr_low, icr_high;
     u32 timer_initial, timer_divide;
@@ -155,11 +156,18 @@ bool vlapic_msr_write(struct vlapic *l, u64 now, u32 msr, u64 value) must_check;
 /* CR8 is TPR[7:4]; the caller has checked that bits 63:4 are 0 (#GP). */
 static inline u64 vlapic_cr8(const struct vlapic *l)
 {
-    return l->tpr >> 4;
+    return *l->tpr >> 4;
 }
 static inline void vlapic_cr8_set(struct vlapic *l, u64 cr8)
 {
-    l->tpr = (u32)(cr8 & 0xF) << 4;
+    *l->tpr = (u32)(cr8 & 0xF) << 4;
+}
+
+/* From now on TPR is kept at `at`, where MOV CR8 finds it without an exit (SDM Vol 3C 29.3). */
+static inline void vlapic_keep_tpr_at(struct vlapic *l, u32 *at)
+{
+    *at = *l->tpr;
+    l->tpr = at;
 }
 
 u32 vlapic_ppr(const struct vlapic *l);
@@ -175,6 +183,10 @@ static inline bool vlapic_may_have_irq(const struct vlapic *l)
 
 /* Highest vector in IRR that PPR lets through, -1 when none. */
 int vlapic_pending_vector(struct vlapic *l);
+
+/* The priority class below which TPR must fall for the highest vector in IRR; 0 if it is not TPR that holds it back, or
+ * there is none. Never above TPR's class. */
+u32 vlapic_tpr_threshold(struct vlapic *l);
 
 /* The CPU takes `vector` (what vlapic_pending_vector() said): IRR -> ISR. */
 void vlapic_accept(struct vlapic *l, u8 vector);

@@ -137,7 +137,7 @@ static bool read_register(struct vlapic *l, u64 now, u32 reg, u32 *value)
     switch (reg) {
     case VLAPIC_ID: *value = x2apic ? l->id : l->id << 24; return true;
     case VLAPIC_VERSION: *value = VLAPIC_VERSION_VALUE; return true;
-    case VLAPIC_TPR: *value = l->tpr; return true;
+    case VLAPIC_TPR: *value = *l->tpr; return true;
     case VLAPIC_PPR: *value = vlapic_ppr(l); return true;
     case VLAPIC_APR:
     case VLAPIC_RRD:
@@ -163,7 +163,7 @@ static bool write_register(struct vlapic *l, u64 now, u32 reg, u32 value)
         return true;
     }
     switch (reg) {
-    case VLAPIC_TPR: l->tpr = value & TPR_WRITABLE; return true;
+    case VLAPIC_TPR: *l->tpr = value & TPR_WRITABLE; return true;
     case VLAPIC_EOI: vlapic_eoi(l, now); return true;
     case VLAPIC_SVR: set_svr(l, value); return true;
     case VLAPIC_ESR:
