@@ -47,12 +47,9 @@ static bool patches_on_their_way(const struct shadow *sh)
 {
     if (matrix_pending(sh->vm->matrix, sh->vcpu))
         return true;
-    for (u32 vcpu = 0; vcpu < sh->vm->vcpus; vcpu++) {
-        const struct shadow *other = sh->vm->vcpu[vcpu];
-        for (u32 i = 0; other && other != sh && i < SHADOW_WRITING_SLOTS; i++)
-            if (atomic_load_explicit(&other->writing[i], memory_order_seq_cst))
-                return true;
-    }
+    for (u32 first = 0; first < sh->vm->vcpus; first += 8)
+        if (shadow_others_storing(sh, first))
+            return true;
     return false;
 }
 

@@ -80,6 +80,15 @@ struct shadow_vm {
      * vcpus == 1. */
     void (*kick)(void *context, u64 mask);
     void *kick_context;
+    /*
+     * Byte v is 1 while vCPU v is between shadow_write_begin() and shadow_write_done(): its store may be visible
+     * before its patch is. Writer: v, after its writing[] and before the store (seq_cst), 0 with release. Readers:
+     * the others at their events, eight at once (seq_cst), before they read primaries: tests/model/model_trace.c.
+     */
+    union {
+        aligned_to(64) _Atomic u8 storing[TRACE_VCPUS_MAX];
+        _Atomic u64 storing_word[TRACE_VCPUS_MAX / 8];
+    };
 };
 
 /* Tunables; SHADOW_TUNING_DEFAULT for the measured defaults. */
@@ -171,7 +180,7 @@ struct shadow {
     u64 *low_frame;
     struct shadow_leaf_way { /* the way down to a leaf table, by region of 2 MiB: shadow_leaf.c */
         u64 tag;             /* the region and the root's page number */
-        _Atomic u64 *table;  /* the guest's */
+        _Atomic u64 *table;  /* the guest's; NULL: the region lies in a large page */
         u32 page;            /* made from it */
         u32 rights;          /* GWALK_RIGHT_* that the upper levels give */
     } leaf_way[SHADOW_LEAF_WAYS];
@@ -192,9 +201,8 @@ struct shadow {
      * from 0, release). Reader: this one (exchange, acquire). A full array sets kick_all. -- */
     _Atomic u64 kick_gfn[SHADOW_KICK_SLOTS];
     _Atomic bool kick_all;
-    /* -- shared: the tables this vCPU is storing to between shadow_write_begin() and shadow_write_done(), gfn
-     * + 1; 0 = none. Writer: this vCPU. Readers: the others at their events (seq_cst against the store to the
-     * table): the store may be visible before its patch is, so they read such a table again. -- */
+    /* -- shared: the tables this vCPU is storing to while its byte in vm->storing[] is set, gfn + 1; 0 = none.
+     * Writer: this vCPU (relaxed, published by that byte). Readers: the others. -- */
     _Atomic u64 writing[SHADOW_WRITING_SLOTS];
 };
 

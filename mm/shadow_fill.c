@@ -119,6 +119,18 @@ static void fill_used_neighbours(struct shadow *sh, u32 no, u32 slot)
     }
 }
 
+u64 shadow_fill_direct(struct shadow *sh, u32 no, u32 slot)
+{
+    bool known = entry_get(sh, no, slot) != 0;
+    u64 entry = shadow_leaf(sh, key_gfn(sh->page[no].key) + slot, PTE_P | PTE_W | PTE_U);
+
+    if (!shadow_entry_set(sh, no, slot, entry))
+        return 0;
+    if (sh->tuning.prefill > 1 && !known)
+        fill_neighbours(sh, no, slot);
+    return entry;
+}
+
 /* The last level. Returns the entry made. */
 static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
 {
@@ -127,15 +139,8 @@ static u64 fill_leaf(struct shadow *sh, const struct fill *f, u32 no)
     u64 primary = f->walk.entry[1], entry;
 
     counter_one(&sh->stats.fills);
-    if (key_direct(key)) {
-        bool known = entry_get(sh, no, slot) != 0;
-        entry = shadow_leaf(sh, key_gfn(key) + slot, PTE_P | PTE_W | PTE_U);
-        if (!shadow_entry_set(sh, no, slot, entry))
-            return 0;
-        if (sh->tuning.prefill > 1 && !known)
-            fill_neighbours(sh, no, slot);
-        return entry;
-    }
+    if (key_direct(key))
+        return shadow_fill_direct(sh, no, slot);
     entry = shadow_leaf(sh, (primary & PTE_ADDR_MASK) >> PAGE_SHIFT,
                         shadow_rights(key, primary, true, f->wp0_write) | (primary & PTE_G));
     shadow_note_primary(sh, no, slot, primary);

@@ -260,6 +260,9 @@ u64 shadow_rights(u64 key, u64 primary, bool final, bool wp0_write);
 u64 shadow_child_key(u64 key, u32 slot, u64 primary);
 u64 shadow_leaf(struct shadow *sh, u64 gfn, u64 rights); /* 0 if not RAM; W only if allowed */
 
+/* shadow_fill.c */
+u64 shadow_fill_direct(struct shadow *sh, u32 no, u32 slot); /* of a direct page; the entry, or 0 */
+
 /* shadow_sync.c: loose tables, traces of own tables. */
 void shadow_table_trace(struct shadow *sh, u32 no); /* a new page: trace its table or make it loose */
 void shadow_loosen(struct shadow *sh, u32 no, u8 calm);
@@ -294,6 +297,13 @@ static inline void shadow_settle(struct shadow *sh)
 void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
 
 /* shadow_patch.c: the channels. */
+/* Which of the vCPUs first .. first + 7 are in the middle of a store: a byte each. */
+static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
+{
+    u64 bytes = atomic_load_explicit(&sh->vm->storing_word[first / 8], memory_order_seq_cst);
+
+    return sh->vcpu - first < 8 ? bytes & ~(0xffull << (sh->vcpu - first) * 8) : bytes;
+}
 void shadow_drain_now(struct shadow *sh);
 void shadow_resync(struct shadow *sh); /* nothing derived from guest tables is trusted any more */
 static inline void shadow_drain(struct shadow *sh)

@@ -17,7 +17,7 @@ struct shadow_leaf_way *leaf_find_slow(struct shadow *sh, u64 gva)
 {
     struct shadow_leaf_way *way = &sh->leaf_way[gva >> LEAF_REGION_SHIFT & (SHADOW_LEAF_WAYS - 1)];
     u64 all = ~0ull, any = 0;
-    struct shadow_table table;
+    struct shadow_table table = {NULL, 0};
     u32 no = sh->root_page;
 
     if (sh->loose_upper || sh->mode != GWALK_LONG || (sh->role & KEY_WP0))
@@ -30,11 +30,13 @@ struct shadow_leaf_way *leaf_find_slow(struct shadow *sh, u64 gva)
         any |= e;
         no = link_page(sh, e);
     }
-    if (!key_plain(sh->page[no].key))
+    if (key_plain(sh->page[no].key)) {
+        table = shadow_table(sh, sh->page[no].key);
+        if (!table.at || table.pretend)
+            return NULL;
+    } else if (!key_direct(sh->page[no].key) || !sh->page[no].key) {
         return NULL;
-    table = shadow_table(sh, sh->page[no].key);
-    if (!table.at || table.pretend)
-        return NULL;
+    }
     way->tag = leaf_tag(sh, gva);
     way->table = (_Atomic u64 *)table.at;
     way->page = no;
@@ -121,6 +123,25 @@ static inline bool neighbour_used(const struct shadow *sh, const struct shadow_l
     return (primary & (PTE_P | PTE_A)) == (PTE_P | PTE_A) && !entry_get(sh, way->page, slot ^ 1);
 }
 
+/* In a large page of the guest's: its rights are those of the links. */
+static bool direct_fault(struct shadow *sh, const struct shadow_leaf_way *way, u64 gva, u32 access,
+                         struct shadow_fault *out)
+{
+    u32 slot = slot_of(gva, 1);
+    u64 gfn = key_gfn(sh->page[way->page].key) + slot;
+
+    if (!gwalk_permitted(&sh->paging, access, way->rights) ||
+        p2m_entry_type(p2m_get(sh->vm->p2m, gfn)) != P2M_RAM_RW)
+        return false;
+    if ((access & GWALK_WRITE) && trace_active(&sh->vm->traces->frame[gfn])) {
+        out->verdict = SHADOW_TRACED_WRITE;
+        out->gpa = GPA(gfn << PAGE_SHIFT | (gva & PAGE_MASK));
+        return true;
+    }
+    counter_one(&sh->stats.fills);
+    return shadow_fill_direct(sh, way->page, slot) & (access & GWALK_WRITE ? PTE_W : PTE_P);
+}
+
 bool shadow_leaf_fault(struct shadow *sh, u64 gva, u32 access, struct shadow_fault *out)
 {
     struct shadow_leaf_way *way = leaf_find(sh, gva);
@@ -129,6 +150,8 @@ bool shadow_leaf_fault(struct shadow *sh, u64 gva, u32 access, struct shadow_fau
 
     if (!way)
         return false;
+    if (!way->table)
+        return direct_fault(sh, way, gva, access, out);
     no = way->page;
     primary = atomic_load_explicit(&way->table[slot], memory_order_seq_cst);
     if (!(primary & PTE_P)) {
@@ -192,7 +215,7 @@ bool shadow_leaf_sync(struct shadow *sh, u64 gva)
     if (!way)
         return false;
     p = &sh->page[way->page];
-    if (!(p->flags & PAGE_LOOSE))
+    if (!way->table || !(p->flags & PAGE_LOOSE))
         return true;
     primary = atomic_load_explicit(&way->table[slot], memory_order_seq_cst);
     if (likely(p->snapshot && !(p->flags & PAGE_FRESH))) {

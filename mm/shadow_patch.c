@@ -156,16 +156,14 @@ static void rederive_table(struct shadow *sh, u64 gfn)
     }
 }
 
-/* Tables that other vCPUs are in the middle of writing: the store may be done, its patch not yet posted. */
-static void read_tables_being_written(struct shadow *sh)
+/* Tables that others are in the middle of writing: the store may be done, its patch not yet posted. */
+static rarely_run void read_tables_being_written(struct shadow *sh, u32 first, u64 bytes)
 {
-    for (u32 vcpu = 0; vcpu < sh->vm->vcpus; vcpu++) {
-        struct shadow *other = sh->vm->vcpu[vcpu];
-        if (!other || other == sh)
-            continue;
-        for (u32 i = 0; i < SHADOW_WRITING_SLOTS; i++) {
-            u64 gfn = atomic_load_explicit(&other->writing[i], memory_order_seq_cst);
-            if (unlikely(gfn))
+    for (; bytes; bytes &= bytes - 1) {
+        struct shadow *other = sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8];
+        for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
+            u64 gfn = atomic_load_explicit(&other->writing[i], memory_order_relaxed);
+            if (gfn)
                 rederive_table(sh, gfn - 1);
         }
     }
@@ -173,8 +171,11 @@ static void read_tables_being_written(struct shadow *sh)
 
 void shadow_drain_now(struct shadow *sh)
 {
-    if (sh->vm->vcpus > 1)
-        read_tables_being_written(sh);
+    for (u32 first = 0; first < sh->vm->vcpus && sh->vm->vcpus > 1; first += 8) {
+        u64 bytes = shadow_others_storing(sh, first);
+        if (unlikely(bytes))
+            read_tables_being_written(sh, first, bytes);
+    }
     if (matrix_pending(sh->vm->matrix, sh->vcpu) && matrix_drain(sh->vm->matrix, sh->vcpu, consume, sh))
         shadow_resync(sh);
 }
@@ -319,14 +320,14 @@ void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)
 
     if (sh->vm->vcpus == 1)
         return;
-    atomic_store_explicit(&sh->writing[0], first + 1, memory_order_seq_cst);
-    atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_seq_cst);
+    atomic_store_explicit(&sh->writing[0], first + 1, memory_order_relaxed);
+    atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_relaxed);
+    atomic_store_explicit(&sh->vm->storing[sh->vcpu], 1, memory_order_seq_cst);
 }
 
 static void write_end(struct shadow *sh)
 {
-    for (u32 i = 0; i < SHADOW_WRITING_SLOTS; i++)
-        atomic_store_explicit(&sh->writing[i], 0, memory_order_release);
+    atomic_store_explicit(&sh->vm->storing[sh->vcpu], 0, memory_order_release);
 }
 
 struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length)
