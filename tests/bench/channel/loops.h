@@ -70,6 +70,12 @@ static void two_threads_init(void)
     kind_init(&second_channel);
 }
 
+static inline void wait_for(struct channel_of_kind *k, struct taken *t, uint64_t number)
+{
+    for (kind_drain(k, t); t->last != number; kind_drain(k, t))
+        __builtin_ia32_pause();
+}
+
 static void produce(uint64_t count)
 {
     for (uint64_t n = 1; n <= count; n++) {
@@ -83,8 +89,7 @@ static uint64_t consume(uint64_t count)
 {
     struct taken t = {0, 0, 0};
 
-    while (t.last != count)
-        kind_drain(&first_channel, &t);
+    wait_for(&first_channel, &t, count);
     bench_sink = t.sum;
     return t.count;
 }
@@ -96,8 +101,7 @@ static void ping(uint64_t rounds)
     for (uint64_t n = 1; n <= rounds; n++) {
         struct bench_patch p = patch_number(n, KEYS_DISTINCT);
         kind_post(&first_channel, &p);
-        while (t.last != n)
-            kind_drain(&second_channel, &t);
+        wait_for(&second_channel, &t, n);
     }
     bench_sink = t.sum;
 }
@@ -107,8 +111,7 @@ static void pong(uint64_t rounds)
     struct taken t = {0, 0, 0};
 
     for (uint64_t n = 1; n <= rounds; n++) {
-        while (t.last != n)
-            kind_drain(&first_channel, &t);
+        wait_for(&first_channel, &t, n);
         struct bench_patch p = patch_number(n, KEYS_DISTINCT);
         kind_post(&second_channel, &p);
     }
