@@ -66,7 +66,8 @@ CASES = (
     Case('smptest3-3cpus', 'smptest', 1, vcpus=3, cpus=3, models=(PENRYN,)),
     Case('ioapic4', 'ioapic', 30, vcpus=4, cpus=2, bits=(64,), models=(HASWELL, SKYLAKE)),
     Case('ioapic4-4cpus', 'ioapic', 30, vcpus=4, cpus=4, bits=(64,), models=(PENRYN,)),
-    Case('apic2', 'apic', 47, vcpus=2, cpus=2, bits=(64,), daily=False, timeout=3600),
+    Case('apic2', 'apic', 54, vcpus=2, cpus=2, bits=(64,), daily=False, timeout=3600, refused={
+        'nmi-after-sti': 'Bochs 2.7 does not save blocking by STI when a page fault in its shadow exits: 500 of 500'}),
     # A dot is 65536 of 1.9 million cases.
     Case('access-3dots', 'access_test', 0, bits=(64,), until=r'\.\.\.', timeout=600),
     Case('access', 'access_test', 1, bits=(64,), daily=False, timeout=7200),
