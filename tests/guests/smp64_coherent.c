@@ -215,7 +215,7 @@ static bool agrees(struct page p, bool write, struct access a, u64 va)
     return !a.fault && (write || a.value == p.frame);
 }
 
-/* One access. exact: this vCPU's TLB cannot hold what the page was before the present round. */
+/* One access. exact: the present round is done, and the TLB cannot hold what the page was before. */
 static void use(u32 cpu, struct dice *d, u32 region, u32 i, bool exact)
 {
     u64 va = page_va(region, i), round = atomic_load(&begun);
@@ -282,7 +282,7 @@ void coherent_run(u32 cpu)
             use_new_ones(cpu, &d);
             flush_and_acknowledge(cpu, &d, mine + 1);
             if (change.region == 0)
-                use(cpu, &d, 0, (u32)roll(&d, PAGES), true);
+                use(cpu, &d, 0, (u32)roll(&d, PAGES), false);
         } else if (writer_of(mine + 1) == cpu && all_acknowledged(mine)) {
             write_round(mine + 1, &d);
         }
