@@ -94,7 +94,7 @@ static void consume_entry(struct shadow *sh, u32 no, u32 slot, const struct patc
         return;
     }
     counter_one(&sh->stats.patches_applied);
-    if (key_level(key) > 1 || (key & KEY_WP0) || (p->derived & TAG_MASK) != tag_of(key)) {
+    if (key_level(key) > 1 || (key & KEY_WP0) || !(now & PTE_P) || (p->derived & TAG_MASK) != tag_of(key)) {
         shadow_rederive(sh, no, slot, now);
         return;
     }
@@ -232,6 +232,8 @@ static void end_trace(struct shadow *sh, u64 gfn, bool discard)
     {
         if (sh->page[no].patience < PATIENCE_MAX)
             sh->page[no].patience++;
+        if (discard) /* the store may be done, and no entry has been followed */
+            shadow_page_clear(sh, no);
         if (!shadow_is_root(sh, no) && (discard || (sh->page[no].flags & PAGE_ORPHAN)))
             shadow_page_kill(sh, no);
         else

@@ -33,6 +33,7 @@ static struct shadow sh[VCPUS];
 static struct host_shadow host[VCPUS];
 static struct paging_state ps;
 static u64 kicked;
+static u8 host_maxphyaddr = 46;
 
 static u64 *table(u64 gfn)
 {
@@ -83,6 +84,7 @@ static void start(u32 vcpus, struct shadow_tuning tuning)
         c.frames = ptr_to_hpa(frames[i]);
         c.hfn_base = (uintptr_t)ram >> 12;
         c.hfn_count = PAGES;
+        c.host_maxphyaddr = host_maxphyaddr;
         assert_int_equal(host_shadow_init(&host[i], &sh[i], &c), ERR_OK);
         assert_int_equal(shadow_set_paging(&sh[i], &ps).width, FLUSH_CONTEXT);
     }
@@ -102,7 +104,9 @@ static u64 leaf(const struct shadow *s, u64 va)
     u64 at = s->root.v;
     for (int level = 4; level > 0; level--) {
         u64 e = ((u64 *)at)[va >> (12 + 9 * (level - 1)) & 511];
-        if (!e || level == 1)
+        if (!e || e == ~0ull)
+            return 0;
+        if (level == 1)
             return e;
         at = e & PTE_ADDR_MASK;
     }
@@ -439,6 +443,124 @@ static void a_link_back_to_a_rewritten_table_shows_what_was_written(void **state
     }
 }
 
+/* What the hardware finds for a linear address: the first entry that is not derived, or the leaf. */
+static u64 found(const struct shadow *s, u64 va)
+{
+    u64 at = s->root.v;
+    for (int level = 4;; level--) {
+        u64 e = ((u64 *)at)[va >> (12 + 9 * (level - 1)) & 511];
+        if (!e || e == ~0ull || level == 1)
+            return e;
+        at = e & PTE_ADDR_MASK;
+    }
+}
+
+static void the_guests_own_faults_need_no_exit(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    table(103)[7] = 0;
+    assert_int_equal(found(sh, VA + (7 << 12)), ~0ull); /* nothing is known yet: exits */
+    touch(sh, VA, 0);
+    assert_int_equal(found(sh, VA + (7 << 12)), ~0ull);
+    assert_int_equal(touch(sh, VA + (7 << 12), 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(found(sh, VA + (7 << 12)), 0); /* from now on the guest's, and its alone */
+    assert_true(store(sh, 103, 7, 2300 << 12 | PAGE));
+    assert_int_equal(gfn_of(found(sh, VA + (7 << 12))), 2300); /* there at once, with no event */
+    assert_true(store(sh, 103, 7, 0));
+    shadow_invlpg(sh, GVA(VA + (7 << 12)));
+    assert_int_equal(found(sh, VA + (7 << 12)), 0);
+    shadow_give_up(sh, GPA(103 << 12)); /* the guest may write it unseen */
+    assert_int_equal(found(sh, VA + (7 << 12)), ~0ull);
+    assert_int_equal(touch(sh, VA + (1ull << 30), 0), SHADOW_GUEST_FAULT); /* no entry in an upper table */
+    assert_int_equal(found(sh, VA + (1ull << 30)), 0);
+    shadow_give_up(sh, GPA(102 << 12)); /* ways may be old now, and such a fault drains nothing */
+    assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
+    clean(sh);
+}
+
+static void a_table_paged_on_demand_is_traced_again(void **state)
+{
+    struct shadow_tuning t = SHADOW_TUNING_DEFAULT;
+    u64 faults;
+    (void)state;
+    start(1, t);
+    for (u64 i = 0; i < 512; i++)
+        table(103)[i] = i ? 0 : 1024 << 12 | PAGE;
+    touch(sh, VA, 0);
+    shadow_give_up(sh, GPA(103 << 12));
+    assert_false(trace_active(trace_of(&trace_map, 103)));
+    for (u64 i = 1; i < 100; i++)
+        if (found(sh, VA + (i << 12)) == ~0ull) /* else with no exit */
+            assert_int_equal(touch(sh, VA + (i << 12), 0), SHADOW_GUEST_FAULT);
+    assert_true(trace_active(trace_of(&trace_map, 103)));
+    faults = sh->stats.guest_faults;
+    assert_in_range(faults, 2, 12);
+    clean(sh);
+}
+
+static void some_faults_exit_all_the_same(void **state)
+{
+    (void)state;
+    start(2, tuned()); /* another vCPU could make an entry present unseen */
+    assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
+    touch(sh, VA, 0);
+    table(103)[7] = 0;
+    assert_int_equal(touch(sh, VA + (7 << 12), 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(found(sh, VA + (7 << 12)), ~0ull);
+    host_maxphyaddr = 52; /* no spare bit */
+    start(1, tuned());
+    host_maxphyaddr = 46;
+    assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
+    assert_int_equal(found(sh, VA), 0);
+    touch(sh, VA, 0);
+    assert_int_equal(gfn_of(found(sh, VA)), 1024);
+    start(1, tuned());
+    ps.efer &= ~EFER_NXE; /* I/D is no bit of this guest's error codes */
+    shadow_set_paging(sh, &ps);
+    assert_int_equal(sh->filter, SHADOW_FILTER_DATA);
+    ps.cr4 |= CR4_SMEP;
+    shadow_set_paging(sh, &ps);
+    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    ps.cr0 &= ~CR0_PG; /* a PAE root has no absent entries */
+    ps.efer &= ~EFER_LMA;
+    shadow_set_paging(sh, &ps);
+    assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
+}
+
+static void a_page_that_is_rewritten_is_no_table(void **state)
+{
+    u64 made;
+    (void)state;
+    start(1, tuned());
+    touch(sh, VA, 0);
+    assert_int_equal(touch(sh, 103 << 12, PF_W), SHADOW_TRACED_WRITE);
+    made = sh->stats.pages_killed;
+    shadow_rewrite(sh, GPA(103 << 12));
+    assert_int_equal(sh->stats.pages_killed, made + 1);
+    assert_false(trace_active(trace_of(&trace_map, 103)));
+    assert_int_equal(touch(sh, 103 << 12, PF_W), SHADOW_RESUME);
+    assert_int_equal(found(sh, VA), ~0ull);
+    clean(sh);
+}
+
+/* The root in use cannot be dropped, but nothing of it may stay that was there before. */
+static void a_root_that_is_rewritten_is_read_again(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    touch(sh, VA, 0);
+    shadow_write_begin(sh, GPA(100 << 12), 256);
+    table(100)[1] = 104 << 12 | TABLE;
+    shadow_write_done(sh, GPA(100 << 12), 256);
+    for (int i = 0; i < 10; i++) /* calm: it is traced again */
+        shadow_set_paging(sh, &ps);
+    assert_int_equal(leaf(sh, VA), 0);
+    assert_int_equal(touch(sh, VA, 0), SHADOW_GUEST_FAULT);
+    clean(sh);
+}
+
 static void both_consumers_get_their_patch_and_the_uninterested_costs_nothing(void **state)
 {
     (void)state;
@@ -561,6 +683,11 @@ int main(void)
         cmocka_unit_test(no_paging_is_an_identity_map),
         cmocka_unit_test(installing_a_trace_asks_only_who_can_write),
         cmocka_unit_test(a_link_back_to_a_rewritten_table_shows_what_was_written),
+        cmocka_unit_test(the_guests_own_faults_need_no_exit),
+        cmocka_unit_test(a_table_paged_on_demand_is_traced_again),
+        cmocka_unit_test(some_faults_exit_all_the_same),
+        cmocka_unit_test(a_page_that_is_rewritten_is_no_table),
+        cmocka_unit_test(a_root_that_is_rewritten_is_read_again),
         cmocka_unit_test(both_consumers_get_their_patch_and_the_uninterested_costs_nothing),
         cmocka_unit_test(a_store_seen_before_its_patch_is_not_missed),
         cmocka_unit_test(an_overflowing_channel_resynchronises),

@@ -286,7 +286,7 @@ static void explain(struct vcpu *c, u64 va)
         u64 e = ((u64 *)table)[slot];
         print_message("  shadow level %u: %llx%s\n", level, (unsigned long long)e,
                       level == 1 && e ? " (guest RAM)" : "");
-        if (!e)
+        if (!e || e == ENTRY_ABSENT)
             break;
         table = e & PTE_ADDR_MASK;
     }
