@@ -117,3 +117,39 @@ LINUX_SMP = [linux_boot('linux-smp-4on2', Spec(cpus=2, ips=LINUX_IPS, model=HASW
              linux_boot('linux-smp-two', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 2, ('one', 'two'))]
 VCPUS = {'linux-smp-4on2': 4, 'linux-smp-2-penryn': 2, 'linux-smp-two': 2}
 NAMES = {'linux-smp-two': ('one', 'two')}
+
+# ---------------------------------------------------------------- pages that leave a VM of several vCPUs
+
+PAGES_INI = """[machine]
+exit = on
+
+[vm donor]
+kernel = EFI/patchbay/cpus64.bin
+format = flat
+memory = 32M
+vcpus = {vcpus}
+cmdline = vcpus={vcpus} give=120 peer=sink
+
+[vm sink]
+kernel = EFI/patchbay/cpus64.bin
+format = flat
+memory = 32M
+cmdline = sink=1
+
+[channel donor sink]
+modes = message, donate
+depth = 8
+"""
+
+
+def giving(vcpus):
+    """Files of a boot whose VM `donor` gives pages away."""
+    def files(esp):
+        put(esp, 'cpus64.bin', BUILD / 'tests/guests/cpus64.bin')
+        write_ini(esp, PAGES_INI.format(vcpus=vcpus))
+    return files
+
+
+GIVING = [Boot('smp-gives-2', giving(4), Spec(cpus=2, ips=LINUX_IPS)),
+          Boot('smp-gives-1', giving(3), Spec(cpus=1, ips=LINUX_IPS)),
+          Boot('smp-gives-penryn', giving(4), Spec(cpus=3, ips=LINUX_IPS, model=PENRYN))]

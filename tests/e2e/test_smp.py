@@ -50,6 +50,13 @@ def test_init_to_the_boot_processor_ends_the_vm(boot):
     assert 'reset: INIT sent to its boot processor' in dict(phrases.VM_ENDED.findall(boot.text)).get('smp', '')
 
 
+@pytest.mark.parametrize('boot', boots_smp.GIVING, ids=str, indirect=True)
+def test_a_page_that_was_given_away_is_gone_for_all_vcpus(boot):
+    assert 'cpus64: PASS 120 pages given away' in phrases.guest_lines(boot.text, 'donor')
+    assert 'cpus64: PASS 120 pages received' in phrases.guest_lines(boot.text, 'sink')
+    assert boot.result.code == 0
+
+
 def outputs(boot, key):
     """What that command printed, in each of the VMs; it has to have succeeded."""
     found = []

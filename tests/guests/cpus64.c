@@ -3,6 +3,8 @@
  * seen everywhere after INVLPG, what a switch to another vCPU leaves of a vCPU's registers, interrupts between them,
  * INIT and SIPI.
  *
+ * Or it exchanges pages with another VM (cpus64_pages.c): give=N peer=NAME, and sink=1 in the other.
+ *
  * Options: fair=MS (100) rounds=N (400) state=N (50) init-bsp=1: at the end INIT is sent to the boot processor.
  */
 #include "tests/guests/cpus64.h"
@@ -17,6 +19,8 @@ static u8 stacks[STACK_BYTES * (VCPUS_MAX + 1)] aligned_to(4096);
 static u64 fair_ms, rounds, state_rounds, hz;
 static bool patchbay;
 static volatile u64 arrived, generation;
+static u64 given_pages;
+static s64 peer;
 static volatile u64 share[VCPUS_MAX], share_end;
 
 no_return void smp_fail(const char *what, u64 vcpu, u64 got, u64 want)
@@ -106,6 +110,34 @@ static void run_tests(u64 me)
     smp_barrier();
 }
 
+static void other_donor(u64 me)
+{
+    __asm__ volatile("mov %0, %%cr3" : : "r"(paging_root()) : "memory");
+    pages_donor(me, (u32)peer, given_pages);
+    for (;;)
+        __asm__ volatile("hlt");
+}
+
+/* Pages to and from another VM instead of the tests. */
+static int exchange(const char *cmdline)
+{
+    if (given_pages) {
+        char name[32];
+
+        option_word(cmdline, "peer", name, sizeof(name));
+        peer = talk_find(name);
+        if (peer < 0)
+            smp_fail("VM of the name in peer=", 0, 0, 1);
+        others_entry = other_donor;
+        __asm__ volatile("mov %0, %%cr3" : : "r"(paging_root()) : "memory");
+        pages_donor(0, (u32)peer, given_pages);
+        say("cpus64: PASS %llu pages given away", (unsigned long long)given_pages);
+    } else {
+        say("cpus64: PASS %llu pages received", (unsigned long long)pages_sink());
+    }
+    return 0;
+}
+
 static void other_vcpu(u64 me)
 {
     run_tests(me);
@@ -123,6 +155,9 @@ int guest_main(const char *cmdline, const char *image)
     vcpus = option_number(cmdline, "vcpus", 2);
     paging_init(IDENTITY_END);
     others_stacks = stacks;
+    given_pages = option_number(cmdline, "give", 0);
+    if (given_pages || option_number(cmdline, "sink", 0))
+        return exchange(cmdline);
     others_entry = other_vcpu;
     run_tests(0);
     test_startup();

@@ -40,6 +40,9 @@ void test_fairness(u64 me, u64 ms);      /* cpus64.c */
 void test_shootdown(u64 me, u64 rounds); /* cpus64_tests.c, and so on: */
 void test_state(u64 me, u64 rounds);
 void test_interrupts(u64 me);
+/* cpus64_pages.c: so many pages go from all vCPUs of one VM to another, which returns how many it got. */
+void pages_donor(u64 me, u32 peer, u64 pages);
+u64 pages_sink(void);
 /* vCPU 0 alone, while the others are in smp_count_for_ever(): INIT, SIPI, and once more. */
 void test_startup(void);
 no_return void smp_count_for_ever(u64 me);

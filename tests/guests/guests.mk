@@ -36,7 +36,8 @@ $(TEST_GUEST_DIR)/smp64.bin: $(SMP64_OBJS) vmm/demo/guest.ld
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
 	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
 
-CPUS64_OBJS := $(addprefix $(BUILD)/guest/tests/guests/,cpus64.o cpus64_start.o cpus64_tests.o cpus64_apic.o)
+CPUS64_OBJS := $(addprefix $(BUILD)/guest/tests/guests/,cpus64.o cpus64_start.o cpus64_tests.o cpus64_apic.o \
+                cpus64_pages.o)
 $(TEST_GUEST_DIR)/cpus64.bin: $(CPUS64_OBJS) $(GUEST_LIB_OBJS) vmm/demo/guest.ld
 	$(call say,GUESTLD,$@)
 	@mkdir -p $(@D)

@@ -76,8 +76,10 @@ void guest_trap(struct trap_frame *frame)
         frame->rsp += sizeof(u64);
     } else if (frame->rip == (u64)try_read_at) {
         frame->rip = (u64)try_read_done;
+        frame->rax = 1;
     } else if (frame->rip == (u64)try_write_at) {
         frame->rip = (u64)try_write_done;
+        frame->rax = 1;
     } else {
         say("demo: FAIL exception %llu, error 0x%llx, rip 0x%llx, cr2 0x%llx",
             (unsigned long long)frame->vector, (unsigned long long)frame->error,
