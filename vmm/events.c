@@ -87,8 +87,6 @@ static bool may_interrupt(struct vcpu *v)
            (v->interruptible && vplat_irq_pending(p, v->index));
 }
 
-#define STARTUP_EVENTS (VLAPIC_EVENT_INIT | VLAPIC_EVENT_SIPI)
-
 /* INIT (SDM Vol 3A 8.4, table 9-1): whatever v was doing, it waits for a SIPI with its registers reset. */
 static void reset(struct vcpu *v)
 {
@@ -107,7 +105,7 @@ static void reset(struct vcpu *v)
  */
 static rarely_run bool startup(struct vcpu *v)
 {
-    u32 events = vlapic_events_take(vcpu_lapic(v), STARTUP_EVENTS);
+    u32 events = vlapic_events_take(vcpu_lapic(v), vlapic_startup(vcpu_lapic(v), v->state == VCPU_OFF));
 
     if (events & VLAPIC_EVENT_INIT) {
         if (v->index == 0) {
@@ -135,7 +133,8 @@ bool events_serve(struct vcpu *v)
         sched_stop(v);
         return false;
     }
-    if (unlikely(v->state == VCPU_OFF || (vlapic_events(vcpu_lapic(v)) & STARTUP_EVENTS)) && !startup(v))
+    if (unlikely(v->state == VCPU_OFF || (vlapic_events(vcpu_lapic(v)) & VLAPIC_EVENT_STARTUP)) &&
+        !startup(v))
         return false;
     if (unlikely(v->messages.waits) && !messages_finish_wait(v, may_interrupt(v))) {
         vcpu_sleep(v, VCPU_WAITING);
@@ -151,7 +150,7 @@ bool events_wake(struct vcpu *v, u64 now)
     u32 rest = serve_anywhere(v);
     if (rest)
         atomic_fetch_or_explicit(&v->requests, rest, memory_order_relaxed);
-    u32 startup_events = vlapic_events(vcpu_lapic(v)) & STARTUP_EVENTS;
+    u32 startup_events = vlapic_startup(vcpu_lapic(v), v->state == VCPU_OFF);
     if (v->state == VCPU_OFF)
         return startup_events; /* it stays OFF until it is current: they need its registers */
     bool wake = startup_events || may_interrupt(v);

@@ -14,7 +14,7 @@
 #define CS_AT       0x8104ull /* ... and stores its CS */
 
 static volatile u64 random_state = 1, interrupts[VCPUS_MAX], nmis[VCPUS_MAX], asleep[VCPUS_MAX],
-                    counters[VCPUS_MAX];
+                    wakings[VCPUS_MAX], counters[VCPUS_MAX];
 static volatile u64 wanted[TEST_PAGES];
 
 static u64 random_below(u64 n)
@@ -237,8 +237,9 @@ static void sleep_till_nmi(u64 me, bool open)
 {
     u64 before = nmis[me];
 
+    wakings[me] = 0;
     asleep[me] = 1;
-    while (nmis[me] == before)
+    for (; nmis[me] == before; wakings[me]++)
         if (open)
             __asm__ volatile("sti\n\thlt\n\tcli" : : : "memory");
         else
@@ -316,9 +317,11 @@ void test_interrupts(u64 me)
     smp_barrier();
     wait_asleep();
     apic_send(0, VECTOR | ICR_ALL_BUT_SELF | ICR_ASSERT);
+    apic_send(0, ICR_SIPI | ICR_ALL_BUT_SELF | ICR_ASSERT | TRAMPOLINE >> 12);
     let_pass(QUIET_TICKS);
     for (u64 i = 1; i < vcpus; i++) {
         same("asleep with IF=0", i, asleep[i], 1);
+        same("HLTs that an interrupt or SIPI ended", i, wakings[i], 0);
         same("interrupts with IF=0", i, interrupts[i], 4);
         wake_by_nmi(i);
     }

@@ -324,6 +324,28 @@ static void nmi_init_and_sipi(void **state)
     free(m);
 }
 
+/* A SIPI is lost on a CPU that does not wait for one, unless an INIT waits to be taken before it. */
+static void sipi_counts_after_init(void **state)
+{
+    (void)state;
+    struct machine *m = enabled_machine(2);
+    struct vlapic *l = lapic_of(m, 1);
+    icr(m, 0, 1, 0x608);
+    assert_int_equal(vlapic_startup(l, true), VLAPIC_EVENT_SIPI);
+    assert_int_equal(vlapic_startup(l, false), 0);
+    assert_int_equal(vlapic_startup(l, true), 0);
+    icr(m, 0, 1, 0x4500);
+    icr(m, 0, 1, 0x609);
+    assert_int_equal(vlapic_startup(l, false), VLAPIC_EVENT_STARTUP);
+    assert_int_equal(vlapic_events_take(l, VLAPIC_EVENT_STARTUP), VLAPIC_EVENT_STARTUP);
+    assert_int_equal(vlapic_sipi_vector(l), 9);
+    icr(m, 0, 1, 0x400);
+    icr(m, 0, 1, 0x60A);
+    assert_int_equal(vlapic_startup(l, false), 0);
+    assert_true(vlapic_nmi_take(l));
+    free(m);
+}
+
 /* A CPU runs one NMI and remembers one: two that come together are two, and while one cannot be taken there is one. */
 static void two_nmis_at_once(void **state)
 {
@@ -495,6 +517,7 @@ int main(void)
         cmocka_unit_test(errors_are_latched),
         cmocka_unit_test(level_interrupts_go_round_through_the_ioapic),
         cmocka_unit_test(level_waits_for_its_apic),
+        cmocka_unit_test(sipi_counts_after_init),
         cmocka_unit_test(narrow_and_crooked_accesses),
         cmocka_unit_test(no_post_is_lost),
     };

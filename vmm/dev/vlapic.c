@@ -131,6 +131,20 @@ void vlapic_post_event(struct vlapic *l, enum vlapic_event event, u8 sipi_vector
         atomic_fetch_or_explicit(&l->events, VLAPIC_EVENT_NMI_AGAIN, memory_order_release);
 }
 
+u32 vlapic_startup(struct vlapic *l, bool waits_for_sipi)
+{
+    u32 now = vlapic_events(l);
+
+    /* An INIT that comes in between makes the SIPI after it count: then look again. */
+    while (!waits_for_sipi && (now & VLAPIC_EVENT_STARTUP) == VLAPIC_EVENT_SIPI) {
+        u32 without = now & ~(u32)VLAPIC_EVENT_SIPI;
+        if (atomic_compare_exchange_weak_explicit(&l->events, &now, without, memory_order_acq_rel,
+                                                  memory_order_acquire))
+            now = without;
+    }
+    return now & VLAPIC_EVENT_STARTUP;
+}
+
 /*
  * irr[word] was seen empty: takes it out of the summary. A post that comes in between sets irr[word] before
  * irr_words, so either its bit in irr_words survives, or the second look here finds irr[word] set.

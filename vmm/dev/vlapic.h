@@ -89,7 +89,8 @@ enum vlapic_event {
     VLAPIC_EVENT_SIPI = 4,      /* start at vlapic_sipi_vector() << 12 */
     VLAPIC_EVENT_NMI_AGAIN = 8, /* one more: see vlapic_nmi_take() */
 };
-#define VLAPIC_EVENT_NMIS ((u32)(VLAPIC_EVENT_NMI | VLAPIC_EVENT_NMI_AGAIN))
+#define VLAPIC_EVENT_NMIS    ((u32)(VLAPIC_EVENT_NMI | VLAPIC_EVENT_NMI_AGAIN))
+#define VLAPIC_EVENT_STARTUP ((u32)(VLAPIC_EVENT_INIT | VLAPIC_EVENT_SIPI))
 
 struct vlapic {
     /* Shared. Writers: any CPU (bits set), owner (bits cleared). Readers: owner.
@@ -214,6 +215,9 @@ static inline void vlapic_nmi_collapse(struct vlapic *l)
     if ((vlapic_events(l) & VLAPIC_EVENT_NMIS) == VLAPIC_EVENT_NMIS)
         vlapic_events_take(l, VLAPIC_EVENT_NMI_AGAIN);
 }
+/* INIT and SIPI that wait and will have an effect. A SIPI alone has one only on a CPU that waits for it: on any other it
+ * is lost (SDM Vol 3A 8.4.4.1), without ending a HLT. */
+u32 vlapic_startup(struct vlapic *l, bool waits_for_sipi);
 static inline u8 vlapic_sipi_vector(const struct vlapic *l)
 {
     return (u8)atomic_load_explicit(&((struct vlapic *)l)->sipi_vector, memory_order_relaxed);
