@@ -1,5 +1,6 @@
 /* access_registers.c - the guest's registers, as the emulation of its instructions sees and changes them. */
 #include "vmm/access.h"
+#include "vmm/real.h"
 #include "vmx/bits.h"
 
 /* Iterations at one exit: a long fill of a page table soon ends its trace, and the CPU does the rest. */
@@ -70,9 +71,9 @@ _Static_assert((int)EMULATE_LDTR == (int)VMX_SEG_LDTR && (int)EMULATE_TR == (int
 
 void access_segment_read(void *ctx, unsigned seg, struct emulate_segment *out)
 {
-    (void)ctx;
     if (seg <= EMULATE_TR) {
-        struct vmx_seg s = vmx_segment_read((enum vmx_segment)seg);
+        struct vmx_seg s = real_active(ctx) && seg < REAL_SEGS ? real_segment_read(ctx, seg)
+                                                               : vmx_segment_read((enum vmx_segment)seg);
         *out = (struct emulate_segment){s.base, s.limit, s.access, s.selector};
         return;
     }
@@ -84,10 +85,12 @@ void access_segment_read(void *ctx, unsigned seg, struct emulate_segment *out)
 
 void access_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value)
 {
-    (void)ctx;
     if (seg <= EMULATE_TR) {
         struct vmx_seg s = {value->selector, value->limit, value->access, value->base};
-        vmx_segment_write((enum vmx_segment)seg, &s);
+        if (real_active(ctx) && seg < REAL_SEGS)
+            real_segment_load(ctx, seg, value->selector);
+        else
+            vmx_segment_write((enum vmx_segment)seg, &s);
         return;
     }
     bool idt = seg == EMULATE_IDTR;

@@ -22,7 +22,6 @@ static exit_handler *const handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_RDPMC] = exit_protection, /* no counter is offered */
     [VMX_EXIT_VMCALL] = exit_vmcall,
     [VMX_EXIT_CR_ACCESS] = exit_cr,
-    [VMX_EXIT_MOV_DR] = exit_dr, /* of real mode only */
     [VMX_EXIT_IO] = exit_io,
     [VMX_EXIT_RDMSR] = exit_rdmsr,
     [VMX_EXIT_WRMSR] = exit_wrmsr,
@@ -101,8 +100,10 @@ enum exit_result exit_inject(struct vcpu *v, u8 vector, u32 error)
 
 enum exit_result exit_inject_page_fault(struct vcpu *v, u32 error, gva_t address)
 {
-    if (unlikely(real_active(v)))
+    if (unlikely(real_active(v))) {
+        vmx_guest_set_cr2(address.v);
         return real_inject_exception(v, VECTOR_PF);
+    }
     if (vmx_inject_page_fault(&v->vmx, error, address))
         return EXIT_RESUME;
     return exit_triple_fault(v);

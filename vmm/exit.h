@@ -19,8 +19,8 @@ enum exit_result exit_dispatch(struct vcpu *v);
 
 /* The instruction has been carried out: go on behind it. */
 enum exit_result exit_done(struct vcpu *v);
-/* The handler of a known reason, for an instruction that the hypervisor met in another way: its
- * qualification is in v->vmx. */
+/* The handler of a known reason, for an instruction that the hypervisor met in another way. The reasons with a
+ * qualification have functions of their own below. */
 enum exit_result exit_carry_out(struct vcpu *v, u32 reason);
 
 /* Injects an exception; a triple fault ends the VM. */
@@ -54,9 +54,8 @@ enum exit_result exit_triple_fault(struct vcpu *v);
 enum exit_result exit_task_switch(struct vcpu *v);
 /* exit_cr.c */
 enum exit_result exit_cr(struct vcpu *v);
+enum exit_result exit_cr_access(struct vcpu *v, u64 qualification);
 enum exit_result exit_invlpg(struct vcpu *v);
-/* real_exception.c */
-enum exit_result exit_dr(struct vcpu *v);
 /* exit_msr.c */
 enum exit_result exit_rdmsr(struct vcpu *v);
 enum exit_result exit_wrmsr(struct vcpu *v);
@@ -64,5 +63,6 @@ enum exit_result exit_wrmsr(struct vcpu *v);
 enum exit_result exit_page_fault(struct vcpu *v, u32 error);
 /* exit_io.c */
 enum exit_result exit_io(struct vcpu *v);
+enum exit_result exit_io_access(struct vcpu *v, u64 qualification);
 /* hypercall.c */
 enum exit_result exit_vmcall(struct vcpu *v);

@@ -153,7 +153,7 @@ static enum exit_result mov_from(struct vcpu *v, unsigned cr, unsigned gpr)
     return exit_done(v);
 }
 
-static rarely_run enum exit_result other_access(struct vcpu *v, u64 q)
+rarely_run enum exit_result exit_cr_access(struct vcpu *v, u64 q)
 {
     switch (vmx_cr_type(q)) {
     case VMX_CR_MOV_TO: return mov_to(v, vmx_cr_number(q), vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
@@ -175,7 +175,7 @@ enum exit_result exit_cr(struct vcpu *v)
     /* the one that has to be fast */
     if (likely(vmx_cr_number(q) == 3 && vmx_cr_type(q) == VMX_CR_MOV_TO))
         return write_cr3(v, vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
-    return other_access(v, q);
+    return exit_cr_access(v, q);
 }
 
 enum exit_result exit_invlpg(struct vcpu *v)

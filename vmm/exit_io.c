@@ -82,9 +82,8 @@ static rarely_run enum exit_result string_io(struct vcpu *v, u64 q)
 }
 
 /* What a device has to say to a vCPU, this one too, it says by struct vplat_ops. */
-enum exit_result exit_io(struct vcpu *v)
+static inline enum exit_result access(struct vcpu *v, u64 q)
 {
-    u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION);
     unsigned size = vmx_io_size(q);
     u32 value = (u32)v->vmx.gpr[VMX_RAX];
 
@@ -96,4 +95,14 @@ enum exit_result exit_io(struct vcpu *v)
     if (vmx_io_is_in(q))
         set_part(&v->vmx.gpr[VMX_RAX], size, value);
     return exit_done(v);
+}
+
+enum exit_result exit_io(struct vcpu *v)
+{
+    return access(v, vmcs_read(VMCS_EXIT_QUALIFICATION));
+}
+
+rarely_run enum exit_result exit_io_access(struct vcpu *v, u64 q)
+{
+    return access(v, q);
 }

@@ -70,6 +70,9 @@ void real_put(struct vcpu *v, enum real_shape shape, bool stepping)
     v->real.stepping = stepping;
     put_segments(v);
     put_flags(v, eflags);
+    if (stepping) /* TF of ours does not go with blocking: 26.3.1.5 wants a pending trap then */
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
+                   vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & ~(u64)(VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS));
 }
 
 bool real_sync(struct vcpu *v)
@@ -86,6 +89,19 @@ bool real_sync(struct vcpu *v)
         null |= unusable;
     }
     return null;
+}
+
+struct vmx_seg real_segment_read(struct vcpu *v, u32 seg)
+{
+    real_sync(v);
+    return v->real.seg[seg];
+}
+
+void real_segment_load(struct vcpu *v, u32 seg, u16 selector)
+{
+    real_sync(v);
+    real_load_segment(&v->real.seg[seg], selector);
+    real_put(v, real_shape_of(v->real.seg, (u32)vmx_guest_rip(&v->vmx)), false);
 }
 
 /* ---- the registers as a value ---- */
@@ -107,7 +123,7 @@ void real_cpu_load(struct vcpu *v, struct real_cpu *cpu)
 {
     const struct real_state *r = &v->real;
 
-    access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
+    access_begin(v, 0, vmx_guest_rflags());
     *cpu = (struct real_cpu){
         .eip = (u32)vmx_guest_rip(&v->vmx),
         .eflags = real_flags(v),
@@ -139,14 +155,18 @@ static void put_interruptibility(const struct vcpu *v, const struct real_cpu *cp
         vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | VMX_PENDING_DEBUG_BS);
 }
 
+static bool differ(const struct real_table *a, const struct real_table *b)
+{
+    return a->base != b->base || a->limit != b->limit;
+}
+
 void real_cpu_store(struct vcpu *v, const struct real_cpu *cpu)
 {
     struct real_state *r = &v->real;
     enum real_shape shape = real_shape_of(cpu->seg, cpu->eip);
     bool step = (real_flags(v) & RFLAGS_TF) && !cpu->no_step;
     bool changed = shape != r->shape || r->stepping || memcmp(cpu->seg, r->seg, sizeof(r->seg)) ||
-                   memcmp(&cpu->gdtr, &r->gdtr, sizeof(r->gdtr)) ||
-                   memcmp(&cpu->idtr, &r->idtr, sizeof(r->idtr));
+                   differ(&cpu->gdtr, &r->gdtr) || differ(&cpu->idtr, &r->idtr);
 
     for (u32 i = 0; i < ARRAY_SIZE(cpu->gpr); i++)
         vmx_gpr_write(&v->vmx, i, cpu->gpr[i]);
@@ -187,8 +207,13 @@ static void enter(struct vcpu *v)
 {
     struct real_state *r = &v->real;
 
-    for (u32 s = 0; s < REAL_SEGS; s++)
-        r->seg[s] = vmx_segment_read((enum vmx_segment)s);
+    for (u32 s = 0; s < REAL_SEGS; s++) {
+        struct vmx_seg now = vmx_segment_read((enum vmx_segment)s);
+        /* not loaded since real mode was left: there may be another RPL in its place */
+        if (now.selector == r->given[s] && now.base == r->seg[s].base)
+            now.selector = r->seg[s].selector;
+        r->seg[s] = now;
+    }
     r->tr = vmx_segment_read(VMX_SEG_TR);
     r->ldtr = vmx_segment_read(VMX_SEG_LDTR);
     r->gdtr = (struct real_table){vmcs_read(VMCS_GUEST_GDTR_BASE), (u32)vmcs_read(VMCS_GUEST_GDTR_LIMIT)};
@@ -297,11 +322,25 @@ static bool deliver(struct vcpu *v, u8 vector, bool exception)
     return true;
 }
 
+/* A single step that is due goes first (SDM Vol 3A table 6-2). */
+static bool deliver_event(struct vcpu *v, u8 vector)
+{
+    u64 pending = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
+
+    if (pending & VMX_PENDING_DEBUG_BS) {
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, pending & ~(u64)VMX_PENDING_DEBUG_BS);
+        dr6_write(dr6_read() | DR6_BS);
+        if (!deliver(v, VECTOR_DB, true))
+            return false;
+    }
+    return deliver(v, vector, false);
+}
+
 void real_or_inject_interrupt(struct vcpu *v, u8 vector)
 {
     if (likely(!real_active(v)))
         vmx_inject_interrupt(&v->vmx, vector);
-    else if (!deliver(v, vector, false))
+    else if (!deliver_event(v, vector))
         exit_triple_fault(v);
 }
 
@@ -311,7 +350,7 @@ void real_or_inject_nmi(struct vcpu *v)
         vmx_inject_nmi(&v->vmx);
         return;
     }
-    if (!deliver(v, VECTOR_NMI, false))
+    if (!deliver_event(v, VECTOR_NMI))
         exit_triple_fault(v);
     else if (v->vmx.virtual_nmis)
         vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) | VMX_BLOCKING_NMI);

@@ -39,6 +39,10 @@ void real_switch(struct vcpu *v, bool real);
 void real_or_inject_interrupt(struct vcpu *v, u8 vector);
 void real_or_inject_nmi(struct vcpu *v);
 
+/* ES to GS as the guest has them, for the emulation of its instructions; and a load. */
+struct vmx_seg real_segment_read(struct vcpu *v, u32 seg);
+void real_segment_load(struct vcpu *v, u32 seg, u16 selector);
+
 /* A fault, or trap, of the CPU's own for a guest in real mode. */
 enum exit_result real_inject_exception(struct vcpu *v, u8 vector);
 /* An exception exit of a guest in real mode, #PF excepted. */

@@ -81,6 +81,9 @@ struct real_exit {
     u32 elements; /* ... and how many lie within the segment's limit */
 };
 
+/* How many of the n bytes at CS:IP lie within the limit of CS. */
+size_t real_code_size(const struct vmx_seg *cs, u32 eip, size_t n);
+
 /* Carries out the instruction in bytes[0..n), which stand at CS:IP. cpu changes on REAL_DONE only. Length and
  * operands of REAL_EXIT are in *exit. */
 must_check enum real_outcome real_execute(const u8 *bytes, size_t n, struct real_cpu *cpu,

@@ -3,8 +3,9 @@
  *
  *   #GP #SS #TS #NP  --> the instruction at CS:IP --> real_execute() --> done | the handler of that exit | a fault
  *                                                          |
- *                                                          '-- OTHER --> a segment is unreal: HELD for one
- *                                                                        instruction; else the guest's own fault
+ *                                                          '-- OTHER --> a segment is unreal: emulated, or
+ *                                                                        HELD for one instruction; else
+ *                                                                        the guest's own fault
  *   #DB              --> that one instruction is over; or the guest's own
  *   INT3, INTO, INT1 --> through the vector table, behind the instruction
  *   all others       --> through the vector table
@@ -14,16 +15,51 @@
 #include "arch/regs.h"
 #include "vmm/real_vcpu.h"
 
+/* MOV DR, which exits nowhere else. */
+static enum exit_result move_dr(struct vcpu *v, u64 q)
+{
+    unsigned number = vmx_dr_number(q), gpr = vmx_dr_gpr(q);
+    u64 value = (u32)vmx_gpr_read(&v->vmx, gpr), dr7 = vmcs_read(VMCS_GUEST_DR7);
+
+    if (number == 4 || number == 5) {
+        if (vmx_guest_cr4() & CR4_DE)
+            return exit_inject_ud(v);
+        number += 2;
+    }
+    if (dr7 & DR7_GD) {
+        vmcs_write(VMCS_GUEST_DR7, dr7 & ~(u64)DR7_GD);
+        dr6_write(dr6_read() | DR6_BD);
+        return exit_inject(v, VECTOR_DB, 0);
+    }
+    if (vmx_dr_is_to(q))
+        vmx_guest_set_dr(number, value);
+    else
+        vmx_gpr_write(&v->vmx, gpr, (u32)vmx_guest_dr(number));
+    vmx_guest_skip(&v->vmx);
+    return EXIT_RESUME;
+}
+
+static enum exit_result handle(struct vcpu *v, const struct real_exit *e)
+{
+    switch (e->reason) {
+    case VMX_EXIT_CR_ACCESS: return exit_cr_access(v, e->qualification);
+    case VMX_EXIT_IO: return exit_io_access(v, e->qualification);
+    case VMX_EXIT_MOV_DR: return move_dr(v, e->qualification);
+    case VMX_EXIT_INVLPG:
+        vcpu_flush(v, shadow_invlpg(&v->shadow, GVA(e->qualification)));
+        return exit_done(v);
+    }
+    return exit_carry_out(v, e->reason);
+}
+
 /* Lets the handler of an exit carry out what the CPU refused. */
 static enum exit_result as_exit(struct vcpu *v, const struct real_exit *e)
 {
     u64 next = vmx_guest_rip(&v->vmx) + e->length;
 
-    v->vmx.qualification = e->qualification;
-    v->vmx.state |= VMX_HAVE_QUALIFICATION;
     v->real.io_linear = e->linear;
     v->real.io_elements = e->elements;
-    enum exit_result result = exit_carry_out(v, e->reason);
+    enum exit_result result = handle(v, e);
     v->real.io_elements = 0;
     /* It has gone on by the length in the VMCS, which an exception exit does not set. */
     if (!(v->vmx.state & VMX_HAVE_RIP))
@@ -38,6 +74,28 @@ static void end_step(struct vcpu *v)
         real_put(v, real_shape_of(v->real.seg, (u32)vmx_guest_rip(&v->vmx)), false);
 }
 
+/* An access beyond 64 KiB that VM86 has refused. */
+static enum exit_result unreal(struct vcpu *v, size_t bytes)
+{
+    struct insn insn;
+    struct emulate_state st;
+    enum emulate_status status = EMULATE_UNKNOWN;
+
+    if (decode_insn(v->access.code, bytes, CPU_MODE_16, &insn) == ERR_OK) {
+        access_state_load(v, &insn, &st);
+        status = emulate_insn(&insn, &st);
+    }
+    switch (status) {
+    case EMULATE_OK:
+    case EMULATE_PARTIAL: access_state_store(v, &insn, &st, status); return EXIT_RESUME;
+    case EMULATE_FAULT: return exit_inject_found(v);
+    case EMULATE_RETRY: return EXIT_RESUME;
+    case EMULATE_UNKNOWN: break;
+    }
+    real_put(v, REAL_HELD, true);
+    return EXIT_RESUME;
+}
+
 static enum exit_result refused(struct vcpu *v, u8 vector)
 {
     struct real_cpu cpu;
@@ -50,20 +108,19 @@ static enum exit_result refused(struct vcpu *v, u8 vector)
     real_cpu_load(v, &cpu);
     switch (access_fetch(v)) {
     case EMULATE_OK: break;
-    case EMULATE_FAULT: return real_inject_exception(v, VECTOR_PF);
+    case EMULATE_FAULT: return exit_inject_found(v);
     default: vm_fail(v, "real mode runs in device memory"); return EXIT_YIELD;
     }
-    switch (real_execute(v->access.code, v->access.fetch_bytes, &cpu, &e)) {
+    size_t bytes = real_code_size(&cpu.seg[VMX_SEG_CS], cpu.eip, v->access.fetch_bytes);
+    switch (real_execute(v->access.code, bytes, &cpu, &e)) {
     case REAL_DONE: real_cpu_store(v, &cpu); return EXIT_RESUME;
     case REAL_EXIT: end_step(v); return as_exit(v, &e);
     case REAL_FAULT: return real_inject_exception(v, cpu.fault);
     case REAL_RETRY: return EXIT_RESUME;
     case REAL_OTHER: break;
     }
-    if (v->real.shape == REAL_VM86 && real_is_unreal(v->real.seg)) {
-        real_put(v, REAL_HELD, true);
-        return EXIT_RESUME;
-    }
+    if (v->real.shape == REAL_VM86 && real_is_unreal(v->real.seg))
+        return unreal(v, bytes);
     return real_inject_exception(v, vector == VECTOR_SS ? VECTOR_SS : VECTOR_GP);
 }
 
@@ -93,7 +150,7 @@ static enum exit_result software(struct vcpu *v, u8 vector)
 
     real_sync(v);
     real_cpu_load(v, &cpu);
-    cpu.eip = (u16)(cpu.eip + vmx_exit_length(&v->vmx));
+    cpu.eip += vmx_exit_length(&v->vmx);
     switch (real_vector(&cpu, vector)) {
     case REAL_DONE: real_cpu_store(v, &cpu); return EXIT_RESUME;
     case REAL_RETRY: return EXIT_RESUME;
@@ -106,6 +163,9 @@ enum exit_result real_exception(struct vcpu *v, u32 info)
     u8 vector = info & VMX_EVENT_VECTOR_MASK;
     u32 type = (info & VMX_EVENT_TYPE_MASK) >> VMX_EVENT_TYPE_SHIFT;
 
+    /* A refused INT n may count as an event whose delivery was interrupted. Nothing is delivered that way here. */
+    if (vmx_event_armed(&v->vmx))
+        vmx_event_disarm(&v->vmx);
     if (type == VMX_EVENT_SOFT_EXCEPTION || type == VMX_EVENT_PRIVILEGED_EXCEPTION)
         return software(v, vector);
     switch (vector) {
@@ -118,28 +178,4 @@ enum exit_result real_exception(struct vcpu *v, u32 info)
     }
     end_step(v);
     return real_inject_exception(v, vector);
-}
-
-enum exit_result exit_dr(struct vcpu *v)
-{
-    u64 q = vmx_exit_qualification(&v->vmx);
-    unsigned number = vmx_dr_number(q), gpr = vmx_dr_gpr(q);
-    u64 value = (u32)vmx_gpr_read(&v->vmx, gpr), dr7 = vmcs_read(VMCS_GUEST_DR7);
-
-    if (number == 4 || number == 5) {
-        if (vmx_guest_cr4() & CR4_DE)
-            return exit_inject_ud(v);
-        number += 2;
-    }
-    if (dr7 & DR7_GD) {
-        vmcs_write(VMCS_GUEST_DR7, dr7 & ~(u64)DR7_GD);
-        dr6_write(dr6_read() | DR6_BD);
-        return exit_inject(v, VECTOR_DB, 0);
-    }
-    if (vmx_dr_is_to(q))
-        vmx_guest_set_dr(number, value);
-    else
-        vmx_gpr_write(&v->vmx, gpr, (u32)vmx_guest_dr(number));
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
 }

@@ -191,8 +191,7 @@ enum real_outcome real_execute(const u8 *bytes, size_t n, struct real_cpu *cpu, 
     exit->length = in.length;
     if (in.lock) /* none of them takes it */
         return real_fault(cpu, VECTOR_UD);
-    u32 eip = copy.eip + in.length;
-    copy.eip = copy.seg[VMX_SEG_CS].access & VMX_AR_DB ? eip : (u16)eip;
+    copy.eip += in.length; /* behind 0xFFFF comes 0x10000, where nothing can be fetched */
     o = carry_out(&in);
     if (o == REAL_DONE) {
         if (!copy.iret)

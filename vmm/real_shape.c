@@ -28,6 +28,11 @@ bool real_in_limit(const struct vmx_seg *s, u32 offset, unsigned size)
     return last <= s->limit;
 }
 
+size_t real_code_size(const struct vmx_seg *cs, u32 eip, size_t n)
+{
+    return eip > cs->limit ? 0 : (size_t)MIN((u64)n, (u64)cs->limit - eip + 1);
+}
+
 /* Whether virtual-8086 mode can have it, its limit apart if that is too large. */
 static bool fits_vm86(const struct vmx_seg *s, u32 number)
 {

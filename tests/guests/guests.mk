@@ -4,6 +4,7 @@
 #   elf64.elf      64-bit ELF with three segments
 #   torture64.bin  flat 64-bit: random page-table changes, every access checked
 #   smp64.bin      flat 64-bit, any number of vCPUs on one set of page tables: changes and their visibility; garbage
+#   real.elf       32-bit multiboot: real mode, and all ways there and back
 #   step.bin       flat 64-bit: HLT under single step
 #   apic64.bin     flat 64-bit: its local APIC
 #   cpus64.bin     flat 64-bit, several vCPUs: shares of the CPUs, shoot-downs, IPIs, INIT and SIPI
@@ -12,7 +13,8 @@
 
 TEST_GUEST_DIR := $(BUILD)/tests/guests
 TEST_GUESTS    := $(TEST_GUEST_DIR)/mb32.elf $(TEST_GUEST_DIR)/elf64.elf $(TEST_GUEST_DIR)/torture64.bin \
-                  $(TEST_GUEST_DIR)/step.bin $(TEST_GUEST_DIR)/smp64.bin $(TEST_GUEST_DIR)/cpus64.bin
+                  $(TEST_GUEST_DIR)/step.bin $(TEST_GUEST_DIR)/smp64.bin $(TEST_GUEST_DIR)/cpus64.bin \
+                  $(TEST_GUEST_DIR)/real.elf
 
 # Tables are read and written through pointers of several types.
 $(BUILD)/guest/tests/guests/%.o: GUEST_OBJ_CFLAGS += -fno-strict-aliasing
@@ -50,17 +52,22 @@ $(TEST_GUEST_DIR)/step.bin: tests/guests/step.asm
 	$(Q)$(NASM) -f bin -Wall -o $@ $<
 
 MB32_OBJS := $(addprefix $(TEST_GUEST_DIR)/,mb32.o mb32_lib.o mb32_start.o)
-$(filter-out %_start.o,$(MB32_OBJS)): $(TEST_GUEST_DIR)/%.o: tests/guests/%.c tests/guests/mb32.h $(BUILD)/flags
+$(filter-out %_start.o,$(MB32_OBJS)) $(TEST_GUEST_DIR)/real.o: $(TEST_GUEST_DIR)/%.o: tests/guests/%.c tests/guests/mb32.h $(BUILD)/flags
 	$(call say,GUESTCC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -m32 $(filter-out -mcmodel=small -mno-red-zone,$(GUEST_OBJ_CFLAGS)) -fno-strict-aliasing -c -o $@ $<
-$(TEST_GUEST_DIR)/mb32_start.o: tests/guests/mb32_start.S $(BUILD)/flags
+$(TEST_GUEST_DIR)/mb32_start.o $(TEST_GUEST_DIR)/real16.o: $(TEST_GUEST_DIR)/%.o: tests/guests/%.S $(BUILD)/flags
 	$(call say,GUESTCC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -m32 -c -o $@ $<
 $(TEST_GUEST_DIR)/mb32.elf: $(MB32_OBJS) tests/guests/mb32.ld
 	$(call say,GUESTLD,$@)
 	$(Q)$(LD) -m elf_i386 $(GUEST_LINK) -T tests/guests/mb32.ld -o $@ $(MB32_OBJS)
+
+REAL_OBJS := $(addprefix $(TEST_GUEST_DIR)/,real.o real16.o mb32_lib.o mb32_start.o)
+$(TEST_GUEST_DIR)/real.elf: $(REAL_OBJS) tests/guests/mb32.ld
+	$(call say,GUESTLD,$@)
+	$(Q)$(LD) -m elf_i386 $(GUEST_LINK) -T tests/guests/mb32.ld -o $@ $(REAL_OBJS)
 
 # The host tool that checks configurations with the hypervisor's parser.
 CHECK_TOOL := $(BUILD)/patchbay-check

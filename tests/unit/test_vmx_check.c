@@ -1,5 +1,5 @@
 /* links: vmx/check.c vmx/check_guest.c vmx/check_segments.c vmx/dump.c vmx/vmcs.c vmx/caps.c vmx/choose.c
- * vmx/event.c vmx/guest.c vmx/cr.c */
+ * vmx/event.c vmx/guest.c vmx/cr.c vmm/real_shape.c */
 /*
  * test_vmx_check.c - the VM-entry checks on a made-up VMCS (all fields of vmcs.def): valid states of every
  * kind pass, and each single corruption is named with its field.
@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "arch/regs.h"
+#include "vmm/real_cpu.h"
 #include "vmx/bits.h"
 #include "vmx/check.h"
 #include "vmx/cr.h"
@@ -106,6 +107,14 @@ static void write_host(struct vmcs *v)
 
 enum kind { LONG64, PROTECTED32, REAL, RESET, VM86, KIND_COUNT };
 
+static void set_segment(struct vmcs *v, enum vmx_segment s, const struct vmx_seg *seg)
+{
+    set(v, vmcs_segment_field(VMCS_GUEST_ES_SELECTOR, s), seg->selector);
+    set(v, vmcs_segment_field(VMCS_GUEST_ES_LIMIT, s), seg->limit);
+    set(v, vmcs_segment_field(VMCS_GUEST_ES_ACCESS, s), seg->access);
+    set(v, vmcs_segment_field(VMCS_GUEST_ES_BASE, s), seg->base);
+}
+
 static void write_guest(struct vmcs *v, const struct vmx_guest_init *g, const struct vmx_cr_env *cr, u64 cr3)
 {
     set(v, VMCS_GUEST_RIP, g->rip);
@@ -118,12 +127,8 @@ static void write_guest(struct vmcs *v, const struct vmx_guest_init *g, const st
     set(v, VMCS_GUEST_DR7, DR7_INIT);
     set(v, VMCS_GUEST_PAT, PAT_RESET);
     set(v, VMCS_LINK_POINTER, VMCS_LINK_NONE);
-    for (unsigned i = 0; i < VMX_SEG_COUNT; i++) {
-        set(v, vmcs_segment_field(VMCS_GUEST_ES_SELECTOR, (enum vmx_segment)i), g->seg[i].selector);
-        set(v, vmcs_segment_field(VMCS_GUEST_ES_LIMIT, (enum vmx_segment)i), g->seg[i].limit);
-        set(v, vmcs_segment_field(VMCS_GUEST_ES_ACCESS, (enum vmx_segment)i), g->seg[i].access);
-        set(v, vmcs_segment_field(VMCS_GUEST_ES_BASE, (enum vmx_segment)i), g->seg[i].base);
-    }
+    for (unsigned i = 0; i < VMX_SEG_COUNT; i++)
+        set_segment(v, (enum vmx_segment)i, &g->seg[i]);
     set(v, VMCS_GUEST_GDTR_LIMIT, g->gdtr_limit);
     set(v, VMCS_GUEST_IDTR_LIMIT, g->idtr_limit);
 }
@@ -182,6 +187,29 @@ static void valid_states_pass(void **state)
         struct vmcs v = valid((enum kind)kind);
         if (check(&v))
             fail_msg("kind %d:\n%s", kind, said);
+    }
+}
+
+/* Whatever protected mode leaves behind. */
+static void real_mode_can_be_entered(void **state)
+{
+    static const u32 access[] = {0x93, 0x91, 0x97, 0x9B, 0x9F, 0xF3, 0xFB, VMX_AR_UNUSABLE};
+    (void)state;
+    for (u32 n = 0; n < 6000; n++) {
+        enum real_shape shape = n % 3 == 0 ? REAL_VM86 : n % 3 == 1 ? REAL_HELD : REAL_OFF;
+        struct vmx_seg seg[REAL_SEGS], out[REAL_SEGS];
+        struct vmcs v = valid(shape == REAL_VM86 ? VM86 : PROTECTED32);
+        for (u32 s = 0; s < REAL_SEGS; s++) {
+            u32 limit = rand() % 2 ? UINT32_MAX : (u32)rand() & 0xFFFFF;
+            seg[s] = (struct vmx_seg){(u16)rand(), limit, access[(u32)rand() % 8], (u32)rand()};
+            if (shape == REAL_VM86)
+                real_load_segment(&seg[s], (u16)rand());
+            real_adopt_segment(&seg[s]);
+        }
+        real_shape_segments(seg, shape, out);
+        for (enum vmx_segment s = VMX_SEG_ES; s < REAL_SEGS; s++)
+            set_segment(&v, s, &out[s]);
+        assert_int_equal(check(&v), 0);
     }
 }
 
@@ -560,6 +588,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(valid_states_pass),
+        cmocka_unit_test(real_mode_can_be_entered),
         cmocka_unit_test(each_corruption_is_named),
         cmocka_unit_test(what_is_wrong_together),
         cmocka_unit_test(rules_that_need_company),
