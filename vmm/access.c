@@ -183,7 +183,7 @@ enum emulate_status access_fetch_slowly(struct vcpu *v, gva_t at)
 
     while (got < INSN_MAX_LENGTH) {
         unsigned n = MIN(INSN_MAX_LENGTH - got, (unsigned)(PAGE_SIZE - (at.v & PAGE_MASK)));
-        gpa_t gpa;
+        gpa_t gpa = GPA(0);
         enum emulate_status s = translate(v, at, GWALK_FETCH, &gpa);
         if (s == EMULATE_OK && guest_mem_read(&v->vm->p2m, gpa, a->code + got, n) != ERR_OK)
             s = EMULATE_UNKNOWN; /* code in device memory */

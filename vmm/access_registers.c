@@ -25,6 +25,7 @@ _Static_assert(sizeof(struct fx_image) == 512, "SDM Vol 1 10.5");
  * stack (SDM Vol. 1 9.5): one is executed for that, if the CPU would not raise #MF. */
 static u64 *vector_in(struct fx_image *image, unsigned reg)
 {
+    image->fsw = 0;
     cpu_fxsave(image);
     if (reg < EMULATE_MMX)
         return image->xmm[reg];
