@@ -130,7 +130,7 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     shadow_leaf_forget(sh);
     sh->wp0_forced_gfn = ~0ull;
     sh->paging.maxphyaddr = c->maxphyaddr;
-    sh->mode = GWALK_32BIT; /* differs from unpaged, so that the next line chooses a root */
+    sh->mode = GWALK_UNPAGED;
     sh->self = c->vm->matrix->consumer[c->vcpu].self;
     c->vm->vcpu[c->vcpu] = sh;
     (void)shadow_set_paging(sh, &(struct paging_state){.cr0 = CR0_PE, .maxphyaddr = c->maxphyaddr});

@@ -46,7 +46,8 @@ static void kick(void *context, u64 mask)
     kicked |= mask;
 }
 
-static void start(u32 vcpus, struct shadow_tuning tuning)
+/* A VM whose vCPUs have not paged yet. */
+static void make(u32 vcpus, struct shadow_tuning tuning)
 {
     static void *frames[VCPUS], *words, *masks;
     if (!ram) {
@@ -86,8 +87,14 @@ static void start(u32 vcpus, struct shadow_tuning tuning)
         c.hfn_count = PAGES;
         c.host_maxphyaddr = host_maxphyaddr;
         assert_int_equal(host_shadow_init(&host[i], &sh[i], &c), ERR_OK);
-        assert_int_equal(shadow_set_paging(&sh[i], &ps).width, FLUSH_CONTEXT);
     }
+}
+
+static void start(u32 vcpus, struct shadow_tuning tuning)
+{
+    make(vcpus, tuning);
+    for (u32 i = 0; i < vcpus; i++)
+        assert_int_equal(shadow_set_paging(&sh[i], &ps).width, FLUSH_CONTEXT);
 }
 
 static struct shadow_tuning tuned(void)
@@ -391,6 +398,32 @@ static void no_paging_is_an_identity_map(void **state)
     clean(sh);
 }
 
+static u64 pae_leaf(const struct shadow *s, u32 va)
+{
+    u64 e = ((u64 *)s->root.v)[va >> 30];
+
+    e = e ? ((u64 *)(e & PTE_ADDR_MASK))[va >> 21 & 511] : 0;
+    return e ? ((u64 *)(e & PTE_ADDR_MASK))[va >> 12 & 511] : 0;
+}
+
+/* A guest that has never paged. */
+static void no_paging_has_no_use_for_cr3(void **state)
+{
+    struct paging_state off = {.cr0 = CR0_PE, .maxphyaddr = 46};
+    (void)state;
+    make(1, tuned());
+    for (u32 cr3 = 0; cr3 < 0x4000; cr3 += 0x1000) {
+        off.cr3 = cr3;
+        shadow_set_paging(sh, &off);
+        for (u32 va = 0x8000; va < 0x12000; va += 0x1000) {
+            assert_int_equal(touch(sh, va, PF_W | PF_U), SHADOW_RESUME);
+            assert_int_equal(gfn_of(pae_leaf(sh, va)), va >> 12);
+            assert_true(pae_leaf(sh, va) & PTE_U);
+        }
+        clean(sh);
+    }
+}
+
 static void installing_a_trace_asks_only_who_can_write(void **state)
 {
     (void)state;
@@ -681,6 +714,7 @@ int main(void)
         cmocka_unit_test(a_page_that_leaves_is_nowhere_mapped),
         cmocka_unit_test(write_protection_off_and_on),
         cmocka_unit_test(no_paging_is_an_identity_map),
+        cmocka_unit_test(no_paging_has_no_use_for_cr3),
         cmocka_unit_test(installing_a_trace_asks_only_who_can_write),
         cmocka_unit_test(a_link_back_to_a_rewritten_table_shows_what_was_written),
         cmocka_unit_test(the_guests_own_faults_need_no_exit),
