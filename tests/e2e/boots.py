@@ -258,6 +258,12 @@ memory = 64M
 cmdline = a b c
 testdev = on
 
+[vm real]
+kernel = EFI/patchbay/real.elf
+format = multiboot
+memory = 16M
+testdev = on
+
 [vm torture]
 kernel = EFI/patchbay/torture64.bin
 format = flat
@@ -269,7 +275,7 @@ MODULES = {'one.txt': b'Patchbay' * 100, 'two.bin': bytes(range(256)) * 33}
 
 
 def guest_files(esp):
-    for name in ('mb32.elf', 'elf64.elf', 'torture64.bin'):
+    for name in ('mb32.elf', 'real.elf', 'elf64.elf', 'torture64.bin'):
         put(esp, name, BUILD / 'tests/guests' / name)
     for name, content in MODULES.items():
         put(esp, name, content)

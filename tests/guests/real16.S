@@ -414,9 +414,9 @@ real_timer:
         out     %al, $0x21
         mov     $0x34, %al
         out     %al, $0x43
-        mov     $0xA9, %al              /* 1 ms */
+        mov     $0x37, %al              /* 20 ms: a slow emulator comes between two of them to the loop */
         out     %al, $0x40
-        mov     $4, %al
+        mov     $0x5D, %al
         out     %al, $0x40
         xor     %cx, %cx
 1:      sti
