@@ -7,6 +7,8 @@
 #include "mm/shadow_lookup.h"
 #include "vmm/events.h"
 
+#define NARROW_WORD 4u
+
 struct packed_layout unaligned {
     u64 word;
 };
@@ -59,21 +61,33 @@ static void register_access(struct vcpu *v, gva_t gva, unsigned size, bool write
         events_expect(v);
 }
 
-/* Before a store to the page of the hint; shadow_write_done() is for the caller. */
-static inline void hinted_begin(struct vcpu *v, gpa_t gpa, unsigned size)
+/* Before a store to the page of the hint: its address. shadow_write_done() is for the caller. */
+static inline gpa_t hinted_begin(struct vcpu *v, gva_t gva, unsigned size)
 {
+    gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
+
     if (unlikely(!v->access.write_begun))
         shadow_write_begin(&v->shadow, gpa, size);
     v->access.write_begun = false;
+    return gpa;
+}
+
+/* An entry of a page table: 4 or 8 bytes, naturally aligned. NULL: anything else, or not in the hint's page. */
+static inline void *hinted_entry(const struct vcpu *v, gva_t gva, unsigned size)
+{
+    if (unlikely((size != WORD && size != NARROW_WORD) || (gva.v & (size - 1))))
+        return NULL;
+    return access_hinted(&v->access, gva, size);
 }
 
 static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for_write, u64 value[2])
 {
     struct vcpu *v = ctx;
-    const u8 *at = access_hinted(&v->access, gva, size);
+    const void *at = hinted_entry(v, gva, size);
 
-    if (likely(at && size == WORD && gva.v % WORD == 0)) {
-        value[0] = atomic_load_explicit((const _Atomic u64 *)(const void *)at, memory_order_relaxed);
+    if (likely(at)) {
+        value[0] = likely(size == WORD) ? atomic_load_explicit((const _Atomic u64 *)at, memory_order_relaxed)
+                                        : atomic_load_explicit((const _Atomic u32 *)at, memory_order_relaxed);
         return EMULATE_OK;
     }
     if (at_register(&v->access, gva, size, for_write)) {
@@ -87,12 +101,14 @@ static enum emulate_status read_op(void *ctx, gva_t gva, unsigned size, bool for
 static enum emulate_status write_op(void *ctx, gva_t gva, unsigned size, const u64 value[2])
 {
     struct vcpu *v = ctx;
-    u8 *at = access_hinted(&v->access, gva, size);
+    void *at = hinted_entry(v, gva, size);
 
-    if (likely(at && size == WORD && gva.v % WORD == 0)) {
-        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
-        hinted_begin(v, gpa, size);
-        atomic_store_explicit((_Atomic u64 *)(void *)at, value[0], memory_order_seq_cst);
+    if (likely(at)) {
+        gpa_t gpa = hinted_begin(v, gva, size);
+        if (likely(size == WORD))
+            atomic_store_explicit((_Atomic u64 *)at, value[0], memory_order_seq_cst);
+        else
+            atomic_store_explicit((_Atomic u32 *)at, (u32)value[0], memory_order_seq_cst);
         vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
         return EMULATE_OK;
     }
@@ -108,18 +124,23 @@ static enum emulate_status cmpxchg_op(void *ctx, gva_t gva, unsigned size, const
                                       const u64 desired[2], u64 seen[2])
 {
     struct vcpu *v = ctx;
-    u8 *at = access_hinted(&v->access, gva, size);
+    void *at = hinted_entry(v, gva, size);
+    gpa_t gpa;
 
     seen[0] = expected[0];
     seen[1] = expected[1];
-    if (likely(at && size == WORD && gva.v % WORD == 0)) {
-        gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
-        hinted_begin(v, gpa, size);
-        atomic_compare_exchange_strong((_Atomic u64 *)(void *)at, &seen[0], desired[0]);
-        vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
-        return EMULATE_OK;
+    if (unlikely(!at))
+        return access_cmpxchg(v, gva, size, desired, seen);
+    gpa = hinted_begin(v, gva, size);
+    if (likely(size == WORD)) {
+        atomic_compare_exchange_strong((_Atomic u64 *)at, &seen[0], desired[0]);
+    } else {
+        u32 old = (u32)expected[0];
+        atomic_compare_exchange_strong((_Atomic u32 *)at, &old, (u32)desired[0]);
+        seen[0] = old;
     }
-    return access_cmpxchg(v, gva, size, desired, seen);
+    vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
+    return EMULATE_OK;
 }
 
 const struct emulate_ops access_ops = {

@@ -104,7 +104,7 @@ void access_implicit(void *ctx, bool on)
     struct vcpu_access *a = &((struct vcpu *)ctx)->access;
 
     a->rights = on ? 0 : a->explicit_rights;
-    a->hint_page = 0; /* holds for the rights at the exit */
+    a->hint_page = a->device_page = 0; /* they hold for the rights at the exit */
 }
 
 u64 access_cr0_read(void *ctx)
