@@ -117,7 +117,7 @@ static enum emulate_status write_op(void *ctx, u32 linear, unsigned size, u32 va
     return access_write(ctx, GVA(linear), &value, size);
 }
 
-static const struct real_ops ops = {read_op, write_op};
+static const struct real_ops vcpu_memory = {read_op, write_op};
 
 void real_cpu_load(struct vcpu *v, struct real_cpu *cpu)
 {
@@ -129,7 +129,7 @@ void real_cpu_load(struct vcpu *v, struct real_cpu *cpu)
         .eflags = real_flags(v),
         .gdtr = r->gdtr,
         .idtr = r->idtr,
-        .ops = &ops,
+        .ops = &vcpu_memory,
         .ctx = v,
     };
     for (u32 i = 0; i < ARRAY_SIZE(cpu->gpr); i++)
@@ -160,12 +160,21 @@ static bool differ(const struct real_table *a, const struct real_table *b)
     return a->base != b->base || a->limit != b->limit;
 }
 
+/* Limits and rights stay as they are. */
+static bool segments_differ(const struct vmx_seg a[REAL_SEGS], const struct vmx_seg b[REAL_SEGS])
+{
+    for (u32 s = 0; s < REAL_SEGS; s++)
+        if (a[s].selector != b[s].selector || a[s].base != b[s].base)
+            return true;
+    return false;
+}
+
 void real_cpu_store(struct vcpu *v, const struct real_cpu *cpu)
 {
     struct real_state *r = &v->real;
     enum real_shape shape = real_shape_of(cpu->seg, cpu->eip);
     bool step = (real_flags(v) & RFLAGS_TF) && !cpu->no_step;
-    bool changed = shape != r->shape || r->stepping || memcmp(cpu->seg, r->seg, sizeof(r->seg)) ||
+    bool changed = shape != r->shape || r->stepping || segments_differ(cpu->seg, r->seg) ||
                    differ(&cpu->gdtr, &r->gdtr) || differ(&cpu->idtr, &r->idtr);
 
     for (u32 i = 0; i < ARRAY_SIZE(cpu->gpr); i++)

@@ -41,7 +41,7 @@ enum real_outcome real_write(struct real_cpu *c, u32 seg, u32 offset, unsigned s
 /* The stack pointer has 16 bits, or 32 where SS was left with B=1. */
 static u32 stack_mask(const struct real_cpu *c)
 {
-    return c->seg[VMX_SEG_SS].access & VMX_AR_DB ? UINT32_MAX : UINT16_MAX;
+    return (c->seg[VMX_SEG_SS].access & VMX_AR_DB) ? UINT32_MAX : UINT16_MAX;
 }
 
 static void set_sp(struct real_cpu *c, u32 sp)

@@ -24,7 +24,7 @@ bool real_in_limit(const struct vmx_seg *s, u32 offset, unsigned size)
     u64 last = (u64)offset + size - 1;
 
     if (expands_down(s))
-        return offset > s->limit && last <= (s->access & VMX_AR_DB ? UINT32_MAX : LIMIT_REAL);
+        return offset > s->limit && last <= ((s->access & VMX_AR_DB) ? UINT32_MAX : LIMIT_REAL);
     return last <= s->limit;
 }
 

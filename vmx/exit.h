@@ -83,7 +83,7 @@ static inline u16 vmx_io_port(u64 qualification)
 }
 static inline u64 vmx_io_make(unsigned size, bool in, bool string, bool rep, u16 port)
 {
-    return (size - 1) | (u64)in << 3 | (u64)string << 4 | (u64)rep << 5 | (u64)port << 16;
+    return (size - 1) | (in ? BIT(3) : 0) | (string ? BIT(4) : 0) | (rep ? BIT(5) : 0) | (u64)port << 16;
 }
 
 /* EPT violation (48), table 27-7 */
