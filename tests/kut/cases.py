@@ -57,7 +57,7 @@ CASES = (
     Case('apic', 'apic', 47, bits=(64,), timeout=300),
     Case('ioapic', 'ioapic', 19, bits=(64,)),
     Case('taskswitch2', 'taskswitch2', 13, bits=(32,)),
-    Case('realmode', 'realmode', 1),
+    Case('realmode', 'realmode', 127),
     Case('emulator', 'emulator', 150, fewer={(PENRYN, 64): 149, (PENRYN, 32): 84, 32: 85}),
     Case('smptest', 'smptest', 1, vcpus=2, cpus=2),
     # Three vCPUs on two CPUs: not on penryn, where only an external interrupt ends a time slice, and Bochs loses those

@@ -97,6 +97,13 @@ static void pic_masks_and_spurious(void **state)
 {
     (void)state;
     struct machine *m = machine_new(1, TEST_HZ);
+    line(m, 11, true);
+    line(m, 11, false);
+    assert_int_equal(take(m), 0x73); /* with testdev = on a pulse is remembered ... */
+    vpic_reset(&m->vp.pic);          /* ... otherwise not, and nothing is open */
+    line(m, 11, true);
+    assert_int_equal(take(m), -1);
+    line(m, 11, false);
     pic_init(m, 1);
     outb(m, 0x21, 0x10);
     line(m, 4, true);

@@ -45,6 +45,8 @@ enum err vplat_init(struct vplatform *vp, const struct vplat_config *config, str
     atomic_store_explicit(&vp->deadline, VTIME_NEVER, memory_order_relaxed);
     vioapic_reset(&vp->ioapic);
     vpic_reset(&vp->pic);
+    if (vp->config.testdev)
+        vpic_test_platform(&vp->pic);
     vpit_reset(&vp->pit, vp->hz, config->now);
     vrtc_reset(&vp->rtc, vp->hz, config->now, config->time_seconds, config->memory);
     vuart_reset(&vp->uart, vp->hz);

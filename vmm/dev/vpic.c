@@ -19,6 +19,7 @@
 #define POLL_INTERRUPT      0x80
 #define FIRMWARE_BASE       0x08
 #define FIRMWARE_BASE_SLAVE 0x70
+#define TEST_IRQ            11
 #define SPURIOUS            7
 #define NO_INPUT            8
 #define ELCR_MASTER         0xF8 /* IRQ 0, 1, 2 are always edges */
@@ -97,11 +98,21 @@ void vpic_reset(struct vpic *p)
     p->chip[1].elcr_writable = ELCR_SLAVE;
 }
 
+void vpic_test_platform(struct vpic *p)
+{
+    p->keeps = true;
+    p->chip[0].imr &= (u8) ~(1u << CASCADE);
+    p->chip[1].imr &= (u8) ~(1u << (TEST_IRQ - 8));
+}
+
 void vpic_set_irq(struct vpic *p, u32 irq, bool level)
 {
     if (irq >= VPIC_IRQS || irq == CASCADE)
         return;
-    set_input(&p->chip[irq / 8], irq % 8, level);
+    struct vpic_chip *c = &p->chip[irq / 8];
+    u8 kept = p->keeps ? c->irr & (u8)~c->elcr : 0;
+    set_input(c, irq % 8, level);
+    c->irr |= kept;
     update(p);
 }
 

@@ -23,9 +23,12 @@ struct vpic_chip {
 struct vpic {
     struct vpic_chip chip[2]; /* master, slave */
     bool output;              /* INTR pin of the master */
+    bool keeps;               /* an edge counts though its line falls before it is acknowledged */
 };
 
 rarely_run void vpic_reset(struct vpic *p);
+/* After vpic_reset(): as kvm-unit-tests know it from QEMU, IRQ 11 open and pulses remembered. */
+rarely_run void vpic_test_platform(struct vpic *p);
 rarely_run u8 vpic_read(struct vpic *p, u16 port);
 rarely_run void vpic_write(struct vpic *p, u16 port, u8 value);
 void vpic_set_irq(struct vpic *p, u32 irq, bool level);
