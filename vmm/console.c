@@ -5,6 +5,7 @@
 #include "arch/log.h"
 #include "arch/tsc.h"
 #include "vmm/guest_console.h"
+#include "vmm/sched.h"
 #include "vmm/stats.h"
 
 /* A line that has stood still for so long is shown without its end. */
@@ -57,7 +58,10 @@ bool vmm_console_room(size_t bytes)
 
 void vmm_console_show(struct vm *vm)
 {
-    console_mux_flush_idle(&mux, vm->id, tsc_read() - tsc_ns_to_ticks(PROMPT_DELAY_NS, tsc_hz()));
+    /* one that waits for its turn in the middle of a line has not asked anything */
+    u64 delay = PROMPT_DELAY_NS + sched_longest_wait_ns(vm->vcpu[0]->on);
+
+    console_mux_flush_idle(&mux, vm->id, tsc_read() - tsc_ns_to_ticks(delay, tsc_hz()));
 }
 
 void vmm_console_finish(struct vm *vm)

@@ -50,6 +50,11 @@ void sched_place(struct vmm_cpu *cpu, struct vcpu *v)
     cpu->run_count++;
 }
 
+u64 sched_longest_wait_ns(const struct vmm_cpu *cpu)
+{
+    return (u64)(cpu->run_count - 1) * SLICE_US * 1000;
+}
+
 static u32 vcpus_here(const struct vmm_cpu *cpu, const struct vm *vm)
 {
     const struct vcpu *v = cpu->last;

@@ -17,6 +17,9 @@ struct vmm_cpu *sched_choose(struct vmm_cpu *cpus, u32 count, u64 allowed, const
 /* A vCPU of this CPU that sleeps has something new: before the current one is entered again, it is looked at. */
 void sched_look_around(struct vmm_cpu *me);
 
+/* How long a vCPU of this CPU may have to wait for its turn, in ns: a slice for each of the others. */
+u64 sched_longest_wait_ns(const struct vmm_cpu *cpu);
+
 /* Does another vCPU wait for this CPU? As of the last look. */
 bool sched_others_wait(const struct vmm_cpu *me);
 

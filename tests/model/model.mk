@@ -1,8 +1,8 @@
 # Models: every program explores one scenario with the real code, as it is or with one mistake made in a copy of it
 # (broken/), and exits 0 when it holds or the mistake was found. See tests/model/README.md.
 MODEL_VARIANTS := \
-    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace queue room landing grant) \
-    $(addsuffix -store_without_ordering,channel overflow nomemory) trace-not_announced \
+    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace giveup queue room landing grant) \
+    $(addsuffix -store_without_ordering,channel overflow nomemory) trace-not_announced giveup-not_announced \
     $(basename $(notdir $(wildcard tests/model/broken/*.sed)))
 
 MODEL_SOURCES_channel := mm/channel.c
@@ -12,6 +12,7 @@ MODEL_SOURCES_overflow := mm/matrix.c mm/channel.c
 MODEL_SOURCES_matrix := $(MODEL_SOURCES_overflow)
 MODEL_SOURCES_nomemory := $(MODEL_SOURCES_overflow)
 MODEL_SOURCES_trace := mm/trace.c
+MODEL_SOURCES_giveup := mm/trace.c
 MODEL_SOURCES_queue := ipc/queue.c
 MODEL_SOURCES_room := ipc/send.c ipc/receive.c ipc/page.c ipc/grant.c ipc/landing.c ipc/queue.c
 MODEL_SOURCES_landing := $(MODEL_SOURCES_room)

@@ -83,12 +83,15 @@ static void install(struct vcpu *v, u64 frame)
 
 static void give_up(struct vcpu *v, u64 frame)
 {
-    u64 interest = trace_give_up(&traces[frame]) & ~BIT(v->me);
+    u64 interest;
 
+    atomic_store_explicit(&writing[v->me], frame + 1, memory_order_seq_cst);
+    interest = trace_give_up(&traces[frame]) & ~BIT(v->me);
     v->loose[frame] = true;
     for (; interest; interest &= interest - 1)
         (void)matrix_post(&m, v->me, (u32)__builtin_ctzll(interest),
                           &(struct patch){.frame = frame, .index = WHOLE});
+    atomic_store_explicit(&writing[v->me], 0, memory_order_release);
     count(&given_up);
 }
 
