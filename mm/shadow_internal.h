@@ -127,12 +127,14 @@ static inline u64 entry_raw(const struct shadow *sh, u32 no, u32 slot)
 {
     return atomic_load_explicit(&page_entries(sh, no)[slot], memory_order_relaxed);
 }
-/* The derived entry; 0 if it is absent or forwarded. */
+/* The derived entry in raw; 0 if it is absent (though present, for the hardware to fault at) or forwarded. */
+static inline u64 entry_known(u64 raw)
+{
+    return raw == ENTRY_ABSENT ? 0 : raw;
+}
 static inline u64 entry_get(const struct shadow *sh, u32 no, u32 slot)
 {
-    u64 e = entry_raw(sh, no, slot);
-
-    return e == ENTRY_ABSENT ? 0 : e;
+    return entry_known(entry_raw(sh, no, slot));
 }
 /* What an entry that is not derived holds. */
 static inline u64 entry_absent(const struct shadow *sh)

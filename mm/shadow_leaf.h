@@ -70,7 +70,7 @@ static inline u64 leaf_derive(struct shadow *sh, u64 key, u64 primary)
 static inline bool leaf_set(struct shadow *sh, u32 no, u32 slot, u64 raw, u64 entry)
 {
     struct shadow_page *p = &sh->page[no];
-    u64 old = raw == ENTRY_ABSENT ? 0 : raw;
+    u64 old = entry_known(raw);
     rmap_location at = RMAP_LOCATION(no, slot);
 
     if (old) {
@@ -101,14 +101,14 @@ static inline u64 leaf_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary
     if (unlikely(!(primary & PTE_P))) {
         if (page_forwards(sh, &sh->page[no]))
             shadow_entry_forward(sh, no, slot);
-        else if (raw != ENTRY_ABSENT && raw)
+        else if (entry_known(raw))
             leaf_set(sh, no, slot, raw, 0);
         return 0;
     }
     new = leaf_derive(sh, sh->page[no].key, primary);
     if (unlikely(raw == ENTRY_FORWARDED))
         return shadow_entry_set(sh, no, slot, new) ? new : 0;
-    if (new == (raw == ENTRY_ABSENT ? 0 : raw))
+    if (new == entry_known(raw))
         return new;
     return leaf_set(sh, no, slot, raw, new) ? new : 0;
 }

@@ -5,13 +5,12 @@
 
 #define PAE_DIRECTORY_SHIFT 30
 
-/* The entry of gva in the table that a link leads to. */
+/* The derived entry of gva in the table that a link leads to. */
 static inline u64 entry_below(u64 link, u64 gva, u32 level)
 {
     const _Atomic u64 *table = hpa_to_ptr(HPA(link & PTE_ADDR_MASK));
-    u64 e = atomic_load_explicit(&table[slot_of(gva, level)], memory_order_relaxed);
 
-    return e == ENTRY_ABSENT ? 0 : e; /* not derived yet: present, for the hardware to fault at */
+    return entry_known(atomic_load_explicit(&table[slot_of(gva, level)], memory_order_relaxed));
 }
 
 bool shadow_lookup(const struct shadow *sh, gva_t gva, hpa_t *out)

@@ -62,7 +62,7 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
 bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
 {
     _Atomic u64 *at = &page_entries(sh, no)[slot];
-    u64 raw = atomic_load_explicit(at, memory_order_relaxed), old = raw == ENTRY_ABSENT ? 0 : raw;
+    u64 raw = atomic_load_explicit(at, memory_order_relaxed), old = entry_known(raw);
     struct shadow_page *p = &sh->page[no];
     bool leaf = key_level(p->key) == 1;
     bool mapped = leaf && !key_direct(p->key); /* in the rmap: direct pages are found by gfn */

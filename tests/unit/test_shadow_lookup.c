@@ -2,7 +2,8 @@
  * mm/shadow_lookup.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /*
  * test_shadow_lookup.c - what shadow_lookup() says is where the shadow leads, with four levels and with PAE
- * roots, and nothing else: not what was never touched, not what has been taken away.
+ * roots, and nothing else: not what was never touched, not what has been taken away. All of it on a CPU without
+ * a spare physical-address bit, where an absent entry is 0, and on one with, where it is all ones: an address.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +29,7 @@ static struct trace_map trace_map;
 static struct shadow_vm vm;
 static struct shadow sh;
 static struct host_shadow host;
+static u8 host_maxphyaddr;
 
 static u64 *table(u64 gfn)
 {
@@ -50,6 +52,7 @@ static void start(const struct paging_state *ps)
     vm.matrix = host_matrix(1, MIB);
     struct shadow_config c = {
         .vm = &vm, .maxphyaddr = 46, .frame_count = FRAMES, .tuning = SHADOW_TUNING_DEFAULT};
+    c.host_maxphyaddr = host_maxphyaddr;
     c.frames = ptr_to_hpa(frames);
     memset(frames, 0, FRAMES * PAGE_SIZE);
     c.hfn_base = (uintptr_t)ram >> PAGE_SHIFT;
@@ -76,6 +79,18 @@ static void check(u64 va, u64 *primary, u64 gfn)
     (void)shadow_write_done(&sh, GPA((u64)((u8 *)primary - ram)), 8);
 }
 
+/* The way to va is derived; that to an address which leaves it at one of these levels is not. */
+static void check_beside(u64 va, u32 first, u32 last)
+{
+    hpa_t at;
+
+    assert_int_equal(shadow_fault(&sh, GVA(va), 0, 0, false).verdict, SHADOW_RESUME);
+    for (u32 level = first; level <= last; level++) {
+        assert_true(shadow_lookup(&sh, GVA(va), &at));
+        assert_false(shadow_lookup(&sh, GVA(va ^ BIT(PAGE_SHIFT + 9 * (level - 1))), &at));
+    }
+}
+
 static void four_levels_lead_where_the_shadow_does(void **state)
 {
     (void)state;
@@ -93,6 +108,7 @@ static void four_levels_lead_where_the_shadow_does(void **state)
     u64 base = 0xffff800000000000 | 3ull << 30;
     check(base | 4 << 21 | 5 << 12 | 0x123, &table(103)[5], 1029);
     check(base | 6 << 21 | 7 << 12, &table(102)[6], (4 << 9) + 7);
+    check_beside(base | 4 << 21 | 5 << 12, 1, 4);
 }
 
 static void pae_roots_lead_where_the_shadow_does(void **state)
@@ -108,6 +124,7 @@ static void pae_roots_lead_where_the_shadow_does(void **state)
     assert_true(gwalk_load_pdptes(&p2m, &ps));
     (void)shadow_set_paging(&sh, &ps);
     check(3u << 30 | 8 << 21 | 9 << 12 | 0x10, &table(302)[9], 1030);
+    check_beside(3u << 30 | 8 << 21 | 9 << 12, 1, 3); /* the third: one of the four in the root */
 }
 
 static void a_guest_without_paging_is_mapped_too(void **state)
@@ -121,6 +138,21 @@ static void a_guest_without_paging_is_mapped_too(void **state)
     assert_int_equal(shadow_fault(&sh, GVA(0x5000), 0, 0, false).verdict, SHADOW_RESUME);
     assert_true(shadow_lookup(&sh, GVA(0x5abc), &at));
     assert_int_equal(at.v, (uintptr_t)ram + 0x5abc);
+    check_beside(0x5000, 2, 3); /* its neighbours are mapped with it */
+}
+
+static int absent_is_zero(void **state)
+{
+    (void)state;
+    host_maxphyaddr = 52;
+    return 0;
+}
+
+static int absent_is_all_ones(void **state)
+{
+    (void)state;
+    host_maxphyaddr = 46;
+    return 0;
 }
 
 int main(void)
@@ -130,5 +162,6 @@ int main(void)
         cmocka_unit_test(pae_roots_lead_where_the_shadow_does),
         cmocka_unit_test(a_guest_without_paging_is_mapped_too),
     };
-    return cmocka_run_group_tests_name("shadow lookup", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("shadow lookup, absent is 0", tests, absent_is_zero, NULL) +
+           cmocka_run_group_tests_name("shadow lookup, absent is all ones", tests, absent_is_all_ones, NULL);
 }
