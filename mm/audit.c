@@ -118,7 +118,7 @@ static enum audit_kind audit_leaf(struct shadow *sh, u32 no, u32 slot, u64 gfn, 
             return AUDIT_TOO_PERMISSIVE;
         if (own_traced_table(sh, gfn))
             return AUDIT_TRACED_WRITABLE;
-        if (!(atomic_load(&t->writable) & BIT(sh->vcpu)))
+        if (~atomic_load(&t->writable) & sh->users)
             return AUDIT_UNMARKED;
     }
     return AUDIT_CLEAN;
@@ -261,7 +261,7 @@ static bool page_differs(struct shadow *sh, u32 no, struct finding *f)
     *f = (struct finding){.no = no};
     if (!key_direct(p->key) && !(p->flags & PAGE_LOOSE)) {
         struct trace *t = trace_of(sh->vm->traces, key_gfn(p->key));
-        if (!t || !(trace_interest(t) & BIT(sh->vcpu)))
+        if (!t || !(trace_interest(t) & BIT(sh->consumer)))
             f->kind = AUDIT_UNTRACED_TABLE;
         else if (writable_somewhere(sh, key_gfn(p->key), f))
             return true;

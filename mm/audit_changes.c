@@ -45,7 +45,7 @@ static void doubt_table(struct shadow *sh, u64 gva)
 /* A patch for this vCPU is there, or another vCPU is between a store and its patch. */
 static bool patches_on_their_way(const struct shadow *sh)
 {
-    if (matrix_pending(sh->vm->matrix, sh->vcpu))
+    if (matrix_pending(sh->vm->matrix, sh->consumer))
         return true;
     for (u32 first = 0; first < sh->vm->vcpus; first += 8)
         if (shadow_others_storing(sh, first))

@@ -26,7 +26,7 @@ struct flush shadow_take_owed(struct shadow *sh)
 
     sh->owed = FLUSH_NOTHING;
     if (f.width == FLUSH_CONTEXT)
-        sh->tlb_stale = sh->nonleaf_stale = false;
+        shadow_flushed(sh);
     return f;
 }
 
@@ -106,7 +106,8 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
         return ERR_INVALID;
     memset(sh, 0, sizeof *sh);
     sh->vm = c->vm;
-    sh->vcpu = c->vcpu;
+    sh->vcpu = sh->consumer = c->vcpu;
+    sh->users = BIT(c->vcpu);
     sh->maxphyaddr = c->maxphyaddr;
     sh->absent = c->host_maxphyaddr && c->host_maxphyaddr < MAXPHYADDR_MAX ? (u8)ENTRY_ABSENT : 0;
     sh->reserved = gwalk_reserved_common(GWALK_LONG, true, c->maxphyaddr);
@@ -193,7 +194,7 @@ static u32 pae_root_choose(struct shadow *sh)
     sh->pae[slot].key = key;
     memcpy(sh->pae[slot].pdpte, pdpte, sizeof sh->pae[slot].pdpte);
     memset(&sh->low_frame[slot * 4], 0, 4 * sizeof(u64));
-    sh->tlb_stale = true; /* the slot may be the root in use: the same CR3 for another address space */
+    sh->stale |= STALE_TLB; /* the slot may be the root in use: the same CR3 for another address space */
     return slot;
 }
 
@@ -255,11 +256,11 @@ static inline struct flush finish_event(struct shadow *sh, u64 old_root, enum fl
     if (unlikely(sh->loose_count))
         shadow_sync_all(sh);
     shadow_settle(sh);
-    if (width == FLUSH_NONGLOBAL && sh->root.v == old_root && !sh->tlb_stale)
+    if (width == FLUSH_NONGLOBAL && sh->root.v == old_root && !(sh->stale & STALE_TLB))
         f.width = FLUSH_NONE;
     if (unlikely(sh->owed.width != FLUSH_NONE))
         f = flush_merge(f, shadow_take_owed(sh));
-    sh->tlb_stale = sh->nonleaf_stale = false;
+    shadow_flushed(sh);
     return f;
 }
 
@@ -306,7 +307,7 @@ struct flush shadow_invlpg(struct shadow *sh, gva_t gva)
         shadow_sync_address(sh, gva);
     shadow_settle(sh);
     /* INVLPG also forgets every cached upper-level entry, of any address (SDM Vol 3A 4.10.4.1). */
-    if (unlikely(sh->nonleaf_stale))
+    if (unlikely(sh->stale & STALE_UPPER))
         shadow_owe(sh, FLUSH_ALL);
     return flush_merge(f, shadow_take_owed(sh));
 }
@@ -335,7 +336,7 @@ struct flush shadow_clear(struct shadow *sh)
     if (!sh->pae_root) /* the request to end its trace may be among what was lost */
         shadow_loosen(sh, sh->root_page, 0);
     sh->owed = FLUSH_NOTHING;
-    sh->tlb_stale = sh->nonleaf_stale = false;
+    shadow_flushed(sh);
     return FLUSH_ALL;
 }
 

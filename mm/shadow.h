@@ -143,24 +143,29 @@ struct shadow_pae_root;
 
 struct shadow {
     /* -- private to the CPU running this vCPU -- */
-    struct shadow_vm *vm;
     struct paging_state paging; /* the guest's registers as last given to shadow_set_paging() */
     hpa_t root;                 /* value for the hardware's CR3: 4-level root, or PAE root below 4 GiB */
     u32 root_page;              /* its shadow page number (4-level), or PAE root slot */
     u32 vcpu;
     u32 role; /* role bits common to all tables of the present paging state (shadow_internal.h) */
     u8 mode;  /* enum gwalk_mode */
-    u8 maxphyaddr;
     bool pae_root;
-    u64 reserved;       /* bits of an 8-byte guest entry at or above its MAXPHYADDR: constant */
-    u8 absent;          /* each byte of an absent entry (shadow_internal.h): constant */
-    bool can_forward;   /* the CPU has a spare address bit, and the VM this vCPU only: constant */
     u8 filter;          /* enum shadow_filter: which #PF must exit now */
-    bool tlb_stale;     /* some present entry was narrowed since the last context flush */
-    bool nonleaf_stale; /* the same for an entry that leads to a table */
-    bool relinked;      /* a loose table may have become reachable again: read it before the guest runs */
+    u8 stale;           /* STALE_*: what was narrowed since the last flush (shadow_internal.h) */
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     struct flush owed;  /* flush that internal steps of the current call made necessary at once */
+    struct shadow_pae_root *pae; /* metadata of each root in low_frame */
+    u64 *low_frame;
+
+    /* -- the tables -- */
+    struct shadow_vm *vm;
+    u32 consumer;     /* index of their interest bits, and of their column of the matrix: constant */
+    u8 maxphyaddr;    /* constant */
+    u8 absent;        /* each byte of an absent entry (shadow_internal.h): constant */
+    bool can_forward; /* the CPU has a spare address bit, and the VM this vCPU only: constant */
+    bool relinked;    /* a loose table may have become reachable again: read it before the guest runs */
+    u64 users;        /* the vCPUs that may use a mapping: bits of the writable masks: constant */
+    u64 reserved;     /* bits of an 8-byte guest entry at or above its MAXPHYADDR: constant */
 
     const struct self_channel *self; /* this vCPU's own channel: constant */
     u32 root_way[SHADOW_ROOT_WAYS];  /* page numbers of roots used lately, by the table's gfn: guesses */
@@ -175,14 +180,12 @@ struct shadow {
     u32 clock_hand;             /* reclaim goes on here */
     u32 *hash;                  /* heads: page number + 1 */
     u32 hash_shift;
-    struct shadow_page *page;    /* metadata of each frame */
-    struct shadow_pae_root *pae; /* metadata of each root in low_frame */
-    u64 *low_frame;
-    struct shadow_leaf_way { /* the way down to a leaf table, by region of 2 MiB: shadow_leaf.c */
-        u64 tag;             /* the region and the root's page number */
-        _Atomic u64 *table;  /* the guest's; NULL: the region lies in a large page */
-        u32 page;            /* made from it */
-        u32 rights;          /* GWALK_RIGHT_* that the upper levels give */
+    struct shadow_page *page; /* metadata of each frame */
+    struct shadow_leaf_way {  /* the way down to a leaf table, by region of 2 MiB: shadow_leaf.c */
+        u64 tag;              /* the region and the root's page number */
+        _Atomic u64 *table;   /* the guest's; NULL: the region lies in a large page */
+        u32 page;             /* made from it */
+        u32 rights;           /* GWALK_RIGHT_* that the upper levels give */
     } leaf_way[SHADOW_LEAF_WAYS];
     bool leaf_known;         /* some of them are in use */
     u32 prefilled;           /* the last entry filled after the present write: rmap location + 1 */

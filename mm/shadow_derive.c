@@ -113,8 +113,8 @@ u64 shadow_leaf(struct shadow *sh, u64 gfn, u64 rights)
 
     if (unlikely(!p2m_entry_is_ram(map)))
         return 0;
-    if ((rights & PTE_W) &&
-        (p2m_entry_type(map) != P2M_RAM_RW || !trace_allow_writable(trace_of(sh->vm->traces, gfn), sh->vcpu)))
+    if ((rights & PTE_W) && (p2m_entry_type(map) != P2M_RAM_RW ||
+                             !trace_allow_writable(trace_of(sh->vm->traces, gfn), sh->users)))
         rights &= ~PTE_W;
     return (map & P2M_FRAME_MASK) | rights | PTE_A | PTE_D;
 }

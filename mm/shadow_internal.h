@@ -164,6 +164,15 @@ static inline u32 hash_of(const struct shadow *sh, u64 gfn)
 {
     return (u32)((gfn * HASH_FACTOR) >> sh->hash_shift);
 }
+/* shadow.stale. */
+#define STALE_TLB   0x1u /* some present entry was narrowed since the last context flush */
+#define STALE_UPPER 0x2u /* the same for an entry that leads to a table */
+#define STALE_LEAF  STALE_TLB
+#define STALE_LINK  (STALE_TLB | STALE_UPPER)
+static inline void shadow_flushed(struct shadow *sh)
+{
+    sh->stale = 0;
+}
 /* Loops over every LIVE page made from gfn, in any role (other gfns share chains). no: u32 variable. */
 #define FOR_PAGES_OF(sh, table, no)                                                      \
     for (u32 no##_next = (sh)->hash[hash_of(sh, table)], no;                             \

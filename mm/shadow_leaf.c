@@ -245,7 +245,7 @@ struct follow {
     _Atomic u64 *entry;
     const _Atomic u64 *map; /* the p2m's */
     const struct trace *trace;
-    u64 gfns, own, reserved;
+    u64 gfns, users, reserved;
     rmap_location first;
 };
 
@@ -266,7 +266,7 @@ static inline bool follow_usual(struct shadow *sh, const struct follow *f, u32 s
     if (unlikely(p2m_entry_type(map) != P2M_RAM_RW))
         return false;
     if ((rights & PTE_W) &&
-        unlikely(!(atomic_load_explicit(&f->trace[gfn].writable, memory_order_relaxed) & f->own) ||
+        unlikely((~atomic_load_explicit(&f->trace[gfn].writable, memory_order_relaxed) & f->users) ||
                  atomic_load_explicit(&f->trace[gfn].interest, memory_order_seq_cst)))
         return false;
     new = (map & P2M_FRAME_MASK) | rights | PTE_A | PTE_D;
@@ -278,7 +278,8 @@ static inline bool follow_usual(struct shadow *sh, const struct follow *f, u32 s
         *from = 0;
         *to = f->first + slot + 1;
     }
-    sh->tlb_stale |= entry_narrows(old, new);
+    if (entry_narrows(old, new))
+        sh->stale |= STALE_LEAF;
     atomic_store_explicit(&f->entry[slot], new, memory_order_release);
     return true;
 }
@@ -289,7 +290,7 @@ u32 shadow_leaf_follow(struct shadow *sh, u32 no, const _Atomic u64 *primaries, 
                              .map = sh->vm->p2m->entry,
                              .trace = sh->vm->traces->frame,
                              .gfns = sh->vm->p2m->count,
-                             .own = BIT(sh->vcpu),
+                             .users = sh->users,
                              .reserved = leaf_reserved(sh, sh->page[no].key),
                              .first = RMAP_LOCATION(no, 0)};
     u32 changed = 0;

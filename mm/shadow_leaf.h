@@ -61,7 +61,7 @@ static inline u64 leaf_derive(struct shadow *sh, u64 key, u64 primary)
     map = p2m_get(sh->vm->p2m, gfn);
     if (unlikely(p2m_entry_type(map) != P2M_RAM_RW))
         return shadow_leaf(sh, gfn, rights);
-    if ((rights & PTE_W) && !trace_allow_writable(&sh->vm->traces->frame[gfn], sh->vcpu))
+    if ((rights & PTE_W) && !trace_allow_writable(&sh->vm->traces->frame[gfn], sh->users))
         rights &= ~PTE_W;
     return (map & P2M_FRAME_MASK) | rights | PTE_A | PTE_D;
 }
@@ -74,7 +74,8 @@ static inline bool leaf_set(struct shadow *sh, u32 no, u32 slot, u64 raw, u64 en
     rmap_location at = RMAP_LOCATION(no, slot);
 
     if (old) {
-        sh->tlb_stale |= entry_narrows(old, entry);
+        if (entry_narrows(old, entry))
+            sh->stale |= STALE_LEAF;
         if ((old ^ entry) & PTE_ADDR_MASK)
             rmap_remove(&sh->rmap, (old & PTE_ADDR_MASK) >> PAGE_SHIFT, at);
         else

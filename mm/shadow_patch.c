@@ -176,7 +176,8 @@ void shadow_drain_now(struct shadow *sh)
         if (unlikely(bytes))
             read_tables_being_written(sh, first, bytes);
     }
-    if (matrix_pending(sh->vm->matrix, sh->vcpu) && matrix_drain(sh->vm->matrix, sh->vcpu, consume, sh))
+    if (matrix_pending(sh->vm->matrix, sh->consumer) &&
+        matrix_drain(sh->vm->matrix, sh->consumer, consume, sh))
         shadow_resync(sh);
 }
 
@@ -221,7 +222,7 @@ static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
 /* Everybody stops relying on the trace of gfn. discard: the page is probably no table any more. */
 static void end_trace(struct shadow *sh, u64 gfn, bool discard)
 {
-    u64 told = trace_give_up(trace_of(sh->vm->traces, gfn)) & ~BIT(sh->vcpu);
+    u64 told = trace_give_up(trace_of(sh->vm->traces, gfn)) & ~BIT(sh->consumer);
 
     if (sh->vm->vcpus == 1)
         shadow_drain(
@@ -282,8 +283,8 @@ static void wrote_entry(struct shadow *sh, u64 gfn, u32 offset, u32 size, u64 in
 
     if (!at)
         return;
-    if ((interest & BIT(sh->vcpu)) && !prefill_own(sh, gfn, offset, size))
-        interest &= ~BIT(sh->vcpu);
+    if ((interest & BIT(sh->consumer)) && !prefill_own(sh, gfn, offset, size))
+        interest &= ~BIT(sh->consumer);
     if (!interest)
         return;
     p.primary = size == 4 ? atomic_load_explicit((const _Atomic u32 *)at, memory_order_seq_cst)
@@ -310,7 +311,7 @@ static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)
     flood = flooded(sh, gfn);
     sh->prefilled = 0;
     for (offset = ALIGN_DOWN(offset, size); offset < end; offset += size)
-        wrote_entry(sh, gfn, offset, size, flood ? interest & BIT(sh->vcpu) : interest);
+        wrote_entry(sh, gfn, offset, size, flood ? interest & BIT(sh->consumer) : interest);
     sh->flood[gfn % SHADOW_FLOOD_SLOTS].filled = sh->prefilled;
     if (flood)
         end_trace(sh, gfn, false);

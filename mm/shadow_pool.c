@@ -73,10 +73,8 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
     else if (old == entry)
         return true;
     if (old) {
-        if (entry_narrows(old, entry)) {
-            sh->tlb_stale = true;
-            sh->nonleaf_stale |= !leaf;
-        }
+        if (entry_narrows(old, entry))
+            sh->stale |= leaf ? STALE_LEAF : STALE_LINK;
         if (!leaf)
             leaf_forget(sh);
         if (mapped && moved)
@@ -137,8 +135,8 @@ static void end_interest(struct shadow *sh, u64 gfn)
     {
         return;
     }
-    if (t && (trace_interest(t) & BIT(sh->vcpu)))
-        trace_remove(t, sh->vcpu);
+    if (t && (trace_interest(t) & BIT(sh->consumer)))
+        trace_remove(t, sh->consumer);
 }
 
 void shadow_page_kill(struct shadow *sh, u32 no)

@@ -149,7 +149,7 @@ static bool install(struct shadow *sh, u64 gfn)
 
     if (!t || !p2m_entry_exclusive(map))
         return false;
-    writable = trace_install(t, sh->vcpu);
+    writable = trace_install(t, sh->consumer);
     if (writable & own)
         shadow_protect(sh, gfn, p2m_entry_hpa(map));
     counter_one(&sh->stats.traces_installed);

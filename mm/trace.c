@@ -27,12 +27,13 @@ u64 trace_give_up(struct trace *t)
     return atomic_exchange_explicit(&t->interest, 0, memory_order_seq_cst);
 }
 
-bool trace_allow_first(struct trace *t, u32 vcpu)
+bool trace_allow_first(struct trace *t, u64 vcpus)
 {
-    atomic_fetch_or_explicit(&t->writable, BIT(vcpu), memory_order_seq_cst); /* S2 */
-    if (likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst)))   /* L2 */
+    u64 before = atomic_fetch_or_explicit(&t->writable, vcpus, memory_order_seq_cst); /* S2 */
+    if (likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst)))            /* L2 */
         return true;
-    atomic_fetch_and_explicit(&t->writable, ~BIT(vcpu), memory_order_seq_cst);
+    /* What was set before is not taken back: its vCPU has yet to flush what it had mapped. */
+    atomic_fetch_and_explicit(&t->writable, ~vcpus | before, memory_order_seq_cst);
     return false;
 }
 

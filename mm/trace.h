@@ -57,13 +57,14 @@ void trace_remove(struct trace *t, u32 vcpu);
 /* Ends the trace for everybody; returns the interest mask that was, for telling them. */
 u64 trace_give_up(struct trace *t);
 
-/* S2, L2. True: a writable mapping may be made. False: the frame is traced, map it read-only. */
-bool trace_allow_first(struct trace *t, u32 vcpu);
-static inline bool trace_allow_writable(struct trace *t, u32 vcpu)
+/* S2, L2, for the vCPUs that may then use the mapping (one, or all whose tables it is in). True: a writable mapping may
+ * be made. False: the frame is traced, map it read-only. */
+bool trace_allow_first(struct trace *t, u64 vcpus);
+static inline bool trace_allow_writable(struct trace *t, u64 vcpus)
 {
-    /* The bit is this vCPU's alone: if it is set already, S2 was done by whoever set it, before the load below. */
-    if (unlikely(!(atomic_load_explicit(&t->writable, memory_order_relaxed) & BIT(vcpu))))
-        return trace_allow_first(t, vcpu);
+    /* Nobody else sets these bits: if they are set already, S2 was done by whoever set them, before the load below. */
+    if (unlikely(~atomic_load_explicit(&t->writable, memory_order_relaxed) & vcpus))
+        return trace_allow_first(t, vcpus);
     return likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst)); /* L2 */
 }
 

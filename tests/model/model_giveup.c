@@ -40,7 +40,7 @@ static void giver(void)
 
 static void writer(void)
 {
-    if (trace_allow_writable(&s->trace, WRITER)) {
+    if (trace_allow_writable(&s->trace, BIT(WRITER))) {
         atomic_store_explicit(&s->primary, 1, memory_order_relaxed);
     } else {
         atomic_store_explicit(&s->writing[WRITER], 1, memory_order_seq_cst);

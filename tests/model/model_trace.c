@@ -28,7 +28,7 @@ static void set_up(void) {}
 
 static void writer(void)
 {
-    if (trace_allow_writable(&s->trace, WRITER)) { /* the guest stores by itself, as any store */
+    if (trace_allow_writable(&s->trace, BIT(WRITER))) { /* the guest stores by itself, as any store */
         atomic_store_explicit(&s->primary, 1, memory_order_relaxed);
     } else {
         if (ANNOUNCED)

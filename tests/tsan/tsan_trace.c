@@ -100,7 +100,7 @@ static void store(struct vcpu *v, u64 frame)
     u64 value = atomic_load_explicit(&primary[frame][v->me], memory_order_relaxed) + 1;
 
     if (!v->mapped[frame])
-        v->mapped[frame] = trace_allow_writable(&traces[frame], v->me);
+        v->mapped[frame] = trace_allow_writable(&traces[frame], BIT(v->me));
     if (v->mapped[frame]) {
         atomic_store_explicit(&primary[frame][v->me], value, memory_order_release);
         count(&native);
