@@ -96,8 +96,10 @@ def drive_linux_smp(vcpus, names):
         for _ in names:
             running.console.expect(r'tsc shell-ready: (\d+)\n', timeout=700)
         everywhere(running, facts, 'nproc', 'nproc; cat /proc/interrupts')
+        everywhere(running, facts, 'begin', 'tsc load')
         for number, command in enumerate(storm(vcpus)):
             everywhere(running, facts, f'storm{number}', command)
+        everywhere(running, facts, 'end', 'tsc load')
         everywhere(running, facts, 'dmesg', 'dmesg')
         for number in range(1, len(names) + 1):
             if len(names) > 1:

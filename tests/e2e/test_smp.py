@@ -85,9 +85,12 @@ def test_the_storm_finds_no_wrong_byte(boot, part):
 
 
 @every_linux
-def test_the_kernel_is_content(boot):
+def test_the_kernel_is_content(boot, record_property):
     found = [word for text in (*outputs(boot, 'dmesg'), boot.text) for word in BAD_WORDS.findall(text)]
     assert not found
+    begin, end = (int(re.search(r'^tsc load: (\d+)$', outputs(boot, key)[0], re.M)[1]) for key in ('begin', 'end'))
+    print(f'\n{end - begin} ticks under load')
+    record_property('ticks', f'{end - begin} under load')
 
 
 @every_linux
