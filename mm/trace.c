@@ -29,8 +29,11 @@ u64 trace_give_up(struct trace *t)
 
 bool trace_allow_first(struct trace *t, u64 vcpus)
 {
-    u64 before = atomic_fetch_or_explicit(&t->writable, vcpus, memory_order_seq_cst); /* S2 */
-    if (likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst)))            /* L2 */
+    u64 before =
+        atomic_load_explicit(&t->writable, memory_order_relaxed); /* these bits are the caller's alone */
+
+    atomic_fetch_or_explicit(&t->writable, vcpus, memory_order_seq_cst);   /* S2 */
+    if (likely(!atomic_load_explicit(&t->interest, memory_order_seq_cst))) /* L2 */
         return true;
     /* What was set before is not taken back: its vCPU has yet to flush what it had mapped. */
     atomic_fetch_and_explicit(&t->writable, ~vcpus | before, memory_order_seq_cst);
