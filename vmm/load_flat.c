@@ -1,4 +1,4 @@
-/* load_flat.c - a raw 64-bit image at 2 MiB (tests/bench/README.md). */
+/* load_flat.c - a raw 64-bit image at 2 MiB (load_guest.h). */
 #include "vmm/load_parts.h"
 
 enum err load_flat(struct loader *l, struct entry_state *entry)

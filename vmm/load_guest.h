@@ -8,7 +8,7 @@
  *   Linux bzImage >= 2.12    linux       64-bit mode, SDM-style identity paging, rsi = boot_params
  *   multiboot1 (ELF, a.out)  multiboot   32-bit protected mode, no paging, eax = 0x2BADB002, ebx = info
  *   ELF64                    elf         64-bit mode, identity paging, registers as flat
- *   raw                      flat        64-bit mode at 0x200000 (tests/bench/README.md)
+ *   raw                      flat        64-bit mode at 0x200000, identity paging
  *
  * Registers of flat and elf: rdi = vCPU number, rsi = number of vCPUs, rdx = gpa of the command line
  * (zero-terminated; always 0x1000 for flat), rcx = gpa of the image's name, rsp valid, everything else 0.

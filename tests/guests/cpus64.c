@@ -8,14 +8,14 @@
  * Options: fair=MS (100) rounds=N (400) state=N (50) init-bsp=1: at the end INIT is sent to the boot processor.
  */
 #include "tests/guests/cpus64.h"
+#include "tests/guests/others.h"
 
 #define IDENTITY_END (32 * MIB)
-#define STACK_BYTES  4096
 #define WAIT_SECONDS 20
 #define FAIR_PERCENT 60 /* the least of what an equal share would be */
 
 u64 vcpus;
-static u8 stacks[STACK_BYTES * (VCPUS_MAX + 1)] aligned_to(4096);
+static u8 stacks[OTHERS_STACK * (VCPUS_MAX + 1)] aligned_to(4096);
 static u64 fair_ms, rounds, state_rounds, hz;
 static bool patchbay;
 static volatile u64 arrived, generation;

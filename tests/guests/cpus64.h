@@ -6,11 +6,6 @@
 
 extern u64 vcpus;
 
-/* ---- cpus64_start.S: the other vCPUs wait until the first is set, and call it with their index. The stack of number i
- * ends at others_stacks + i * 4 KiB. They use no try_*(). ---- */
-extern void (*volatile others_entry)(u64 index);
-extern u8 *volatile others_stacks;
-
 /* ---- cpus64.c ---- */
 no_return void smp_fail(const char *what, u64 vcpu, u64 got, u64 want);
 /* Every vCPU that is in the test calls it: none goes on before the last one has come. */

@@ -10,8 +10,6 @@
 #define GIVEN_BASE 0x1000000ull      /* 16 MiB: mapped by large pages there ... */
 #define GIVEN_VA   0x500000000000ull /* ... and here by small ones, every other time */
 
-u64 try_read_raw(u64 va, u64 *value); /* vmm/demo/guest_start.S: 1 if it faulted */
-
 static volatile u64 phase; /* 2n + 1: page n is filled, 2n + 2: it is gone */
 static volatile u64 seen[VCPUS_MAX];
 
@@ -49,7 +47,7 @@ static void give(u64 me, u32 peer, u64 n)
             smp_wait("reading the page", i, &seen[i], 2 * n + 1);
     send_until_taken(me, peer, PB_KIND_DONATE, page);
     phase = 2 * n + 2;
-    if (!try_read_raw(address_of(n), &value))
+    if (!try_read(address_of(n), &value).taken)
         smp_fail("own page after it was given away", me, value, 0);
 }
 
@@ -58,7 +56,8 @@ static void watch(u64 me, u64 n)
     while (phase < 2 * n + 1)
         __asm__ volatile("pause");
     for (;;) {
-        u64 before = phase, value = 0, faulted = try_read_raw(address_of(n), &value);
+        u64 before = phase, value = 0;
+        bool faulted = try_read(address_of(n), &value).taken;
 
         __asm__ volatile("pause");
         if (!faulted && value != stamp_of(n))

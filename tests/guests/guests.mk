@@ -30,15 +30,15 @@ $(TEST_GUEST_DIR)/torture64.bin: $(BUILD)/guest/tests/guests/torture64.o $(GUEST
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
 	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
 
-SMP64_OBJS := $(patsubst %,$(BUILD)/guest/tests/guests/%.o,smp64_start smp64 smp64_coherent smp64_hostile) \
-              $(filter %/guest_lib.o %/guest_paging.o %/format.o %/string.o,$(GUEST_LIB_OBJS))
+SMP64_OBJS := $(patsubst %,$(BUILD)/guest/tests/guests/%.o,smp64 others_start smp64_coherent smp64_hostile) \
+              $(GUEST_LIB_OBJS)
 $(TEST_GUEST_DIR)/smp64.bin: $(SMP64_OBJS) vmm/demo/guest.ld
 	$(call say,GUESTLD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
 	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
 
-CPUS64_OBJS := $(addprefix $(BUILD)/guest/tests/guests/,cpus64.o cpus64_start.o cpus64_tests.o cpus64_apic.o \
+CPUS64_OBJS := $(addprefix $(BUILD)/guest/tests/guests/,cpus64.o others_start.o cpus64_tests.o cpus64_apic.o \
                 cpus64_pages.o)
 $(TEST_GUEST_DIR)/cpus64.bin: $(CPUS64_OBJS) $(GUEST_LIB_OBJS) vmm/demo/guest.ld
 	$(call say,GUESTLD,$@)

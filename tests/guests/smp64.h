@@ -10,13 +10,6 @@
 #define LARGES     2
 #define MEMORY_END (32 * MIB)
 
-/* What an access did. fault: 0, or error code << 8 | vector. */
-struct access {
-    u64 value, fault;
-};
-struct access smp_read(u64 va, u64 unused);
-struct access smp_write(u64 va, u64 value);
-
 /* One vCPU's numbers: xorshift. */
 struct dice {
     u64 state;
@@ -32,13 +25,6 @@ static inline u64 roll(struct dice *d, u64 below)
 static inline void load_cr3(u64 root)
 {
     __asm__ volatile("mov %0, %%cr3" : : "r"(root) : "memory");
-}
-static inline u64 read_cr2(void)
-{
-    u64 cr2;
-
-    __asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
-    return cr2;
 }
 static inline void relax(void)
 {

@@ -206,38 +206,46 @@ static u32 writer_of(u64 round)
 
 /* ---- the users ---- */
 
-static bool agrees(struct page p, bool write, struct access a, u64 va)
-{
-    u64 error = (p.frame ? PF_P : 0) | (write ? PF_W : 0);
+/* One access: what came of it. */
+struct access {
+    u64 va, value;
+    bool write;
+    struct fault fault;
+};
 
-    if (!p.frame || (write && !p.writable))
-        return a.fault == (error << 8 | VECTOR_PF) && a.value == va;
-    return !a.fault && (write || a.value == p.frame);
+static bool agrees(struct page p, const struct access *a)
+{
+    u64 error = (p.frame ? PF_P : 0) | (a->write ? PF_W : 0);
+
+    if (!p.frame || (a->write && !p.writable))
+        return a->fault.vector == VECTOR_PF && a->fault.error == error && a->fault.address == a->va;
+    return !a->fault.taken && (a->write || a->value == p.frame);
 }
 
 /* One access. exact: the present round is done, and the TLB cannot hold what the page was before. */
 static void use(u32 cpu, struct dice *d, u32 region, u32 i, bool exact)
 {
-    u64 va = page_va(region, i), round = atomic_load(&begun);
+    u64 round = atomic_load(&begun);
     bool changing = change.region == region && (change.pages >> i & 1);
     struct page is = now[region][i], was = changing ? change.before[i] : is;
-    bool write = roll(d, 3) == 0;
+    struct access a = {.va = page_va(region, i), .write = roll(d, 3) == 0};
 
-    if (write)
-        va += WRITE_OFFSET;             /* beside the tag */
+    if (a.write)
+        a.va += WRITE_OFFSET;           /* beside the tag */
     if (atomic_load(&opening) != round) /* what was just read is not certain */
         return;
-    struct access a = write ? smp_write(va, round) : smp_read(va, 0);
+    a.fault = a.write ? try_write(a.va, round) : try_read(a.va, &a.value);
     if (atomic_load(&opening) != round) /* another round has begun meanwhile */
         return;
     atomic_fetch_add_explicit(&checks, 1, memory_order_relaxed);
-    if (a.fault)
+    if (a.fault.taken)
         atomic_fetch_add_explicit(&faults, 1, memory_order_relaxed);
-    if (agrees(is, write, a, va))
+    if (agrees(is, &a))
         return;
-    if (!exact && atomic_load(&acknowledged[cpu]) < round && agrees(was, write, a, va))
+    if (!exact && atomic_load(&acknowledged[cpu]) < round && agrees(was, &a))
         return;
-    smp_fail(write ? "write" : "read", cpu, va, a.fault ? a.fault : a.value, is.frame | is.writable);
+    smp_fail(a.write ? "write" : "read", cpu, a.va,
+             a.fault.taken ? a.fault.error << 8 | a.fault.vector : a.value, is.frame | is.writable);
 }
 
 /* The round's pages that were not present before: no flush is needed to see them. */

@@ -61,7 +61,7 @@ void hostile_set_up(u64 seed, u64 count)
 
 static void attack(struct dice *d)
 {
-    u64 *entry = &tables[roll(d, TABLES)][roll(d, 8) ? roll(d, 16) : roll(d, 512)];
+    u64 *entry = &tables[roll(d, TABLES)][roll(d, 8) ? roll(d, 16) : roll(d, 512)], value;
 
     switch (roll(d, 8)) {
     case 0:
@@ -69,8 +69,8 @@ static void attack(struct dice *d)
     case 2: ptwrite((u32)roll(d, PTWRITE_KINDS), entry, garbage(d)); break;
     case 3: page_flush(somewhere(d)); break;
     case 4: load_cr3(paging_root()); break;
-    case 5: smp_write(somewhere(d), garbage(d)); break; /* may hit a table */
-    default: smp_read(somewhere(d), 0); break;
+    case 5: try_write(somewhere(d), garbage(d)); break; /* may hit a table */
+    default: try_read(somewhere(d), &value); break;
     }
 }
 

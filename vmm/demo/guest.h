@@ -2,7 +2,7 @@
  * guest.h - the little that the small 64-bit guests of this folder and of tests/guests/ stand on: text on the
  * 16550, traps, page tables of their own, and calls to the hypervisor (ipc/abi.h).
  *
- * A guest is entered as tests/bench/README.md says for flat images, sets everything up in guest_start.S and
+ * A guest is entered as vmm/load_guest.h says for flat images, sets everything up in guest_start.S and
  * guest_trap.c, and runs guest_main() on vCPU 0 with interrupts off. Other vCPUs halt, or jump to guest_other_start
  * (assembly; no stack, edi = number) where the guest has that.
  */
@@ -15,6 +15,7 @@
 
 /* The guest itself; `image` is the name it was loaded by. Its result is the exit code, 0 for success. */
 int guest_main(const char *cmdline, const char *image);
+extern u32 guest_vcpus; /* how many this VM has */
 
 /* ---- guest_lib.c: text, time, the end ---- */
 void say(const char *fmt, ...) printf_like(1, 2);
@@ -58,7 +59,7 @@ void trap_on_interrupt(u8 vector, void (*handler)(void));
 /* One access each; an exception in it is caught and told. Anywhere else an exception ends the guest. */
 struct fault try_read(u64 va, u64 *value);
 struct fault try_write(u64 va, u64 value);
-/* Calls va, where a RET should be. */
+/* Calls va, where a RET should be; by one vCPU at a time. */
 struct fault try_exec(u64 va);
 /* Called by a guest_start.S stub. */
 void guest_trap(struct trap_frame *frame);

@@ -1,4 +1,5 @@
-/* guest_start.S - first instruction, and the exception and interrupt stubs. In: as tests/bench/README.md says; rdx = command line, rcx = image name. */
+/* guest_start.S - first instruction, and the exception and interrupt stubs. In: as vmm/load_guest.h says for flat
+ * images; rdi = vCPU, rsi = how many, rdx = command line, rcx = image name. */
         .section .text.start, "ax"
         .globl _start
 _start:
@@ -14,6 +15,7 @@ _start:
         shr     $3, %rcx
         xor     %eax, %eax
         rep stosq
+        mov     %esi, guest_vcpus
         mov     $stack_top, %rsp
         call    trap_init
         mov     %r12, %rdi
@@ -31,11 +33,12 @@ other:
 1:      hlt
         jmp     1b
 
-/* One access each; guest_trap() sends a fault between *_at and *_done on to *_done with rax = 1. */
+/* One access each: struct raw_access in rax and rdx, which guest_trap() sets after a fault at *_at; on at *_done. */
         .text
         .globl  try_read_at, try_read_done, try_write_at, try_write_done, try_read_raw, try_write_raw
 try_read_raw:                           /* rdi = address, rsi = where to put the value */
         xor     %eax, %eax
+        xor     %edx, %edx
 try_read_at:
         mov     (%rdi), %rcx
         mov     %rcx, (%rsi)
@@ -43,6 +46,7 @@ try_read_done:
         ret
 try_write_raw:                          /* rdi = address, rsi = value */
         xor     %eax, %eax
+        xor     %edx, %edx
 try_write_at:
         mov     %rsi, (%rdi)
 try_write_done:
@@ -106,4 +110,6 @@ common_trap:
         .balign 4096
         .skip   16384
 stack_top:
+        .globl  guest_vcpus
+guest_vcpus: .skip 4
         .section .note.GNU-stack, "", @progbits

@@ -15,15 +15,19 @@ struct packed_layout table_register {
     u64 base;
 };
 
+/* What an access did. what: error code << 8 | vector, or 0 if it was made; address: CR2. */
+struct raw_access {
+    u64 what, address;
+};
+struct raw_access try_read_raw(u64 va, u64 *value); /* these two: guest_start.S */
+struct raw_access try_write_raw(u64 va, u64 value);
 extern const char trap_stubs[], try_read_at[], try_read_done[], try_write_at[], try_write_done[];
-u64 try_read_raw(u64 va, u64 *value);
-u64 try_write_raw(u64 va, u64 value);
 
 static struct gate idt[GUEST_VECTORS];
 static u64 gdt[3] = {0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF};
 static void (*handlers[GUEST_VECTORS])(void);
-static struct fault last;
-static u64 exec_target; /* where try_exec() is just calling; 0: nowhere */
+static struct raw_access last; /* of try_exec() */
+static u64 exec_target;        /* where try_exec() is just calling; 0: nowhere */
 
 void trap_init(void)
 {
@@ -57,7 +61,7 @@ void trap_on_interrupt(u8 vector, void (*handler)(void))
 
 void guest_trap(struct trap_frame *frame)
 {
-    u64 address;
+    struct raw_access fault;
 
     if (frame->vector == VECTOR_NMI && handlers[VECTOR_NMI]) {
         handlers[VECTOR_NMI]();
@@ -69,44 +73,44 @@ void guest_trap(struct trap_frame *frame)
         lapic_end_of_interrupt();
         return;
     }
-    __asm__ volatile("mov %%cr2, %0" : "=r"(address));
-    last = (struct fault){true, frame->vector, frame->error, address};
+    __asm__ volatile("mov %%cr2, %0" : "=r"(fault.address));
+    fault.what = frame->error << 8 | frame->vector;
     if (exec_target && frame->rip == exec_target) {
+        last = fault;
         frame->rip = *(u64 *)frame->rsp; /* back to the caller */
         frame->rsp += sizeof(u64);
-    } else if (frame->rip == (u64)try_read_at) {
-        frame->rip = (u64)try_read_done;
-        frame->rax = 1;
-    } else if (frame->rip == (u64)try_write_at) {
-        frame->rip = (u64)try_write_done;
-        frame->rax = 1;
+    } else if (frame->rip == (u64)try_read_at || frame->rip == (u64)try_write_at) {
+        frame->rip = (u64)(frame->rip == (u64)try_read_at ? try_read_done : try_write_done);
+        frame->rax = fault.what;
+        frame->rdx = fault.address;
     } else {
         say("demo: FAIL exception %llu, error 0x%llx, rip 0x%llx, cr2 0x%llx",
             (unsigned long long)frame->vector, (unsigned long long)frame->error,
-            (unsigned long long)frame->rip, (unsigned long long)address);
+            (unsigned long long)frame->rip, (unsigned long long)fault.address);
         guest_exit(2);
     }
 }
 
+static struct fault fault_of(struct raw_access a)
+{
+    return (struct fault){a.what != 0, a.what & 0xff, a.what >> 8, a.address};
+}
+
 struct fault try_read(u64 va, u64 *value)
 {
-    last.taken = false;
-    try_read_raw(va, value);
-    return last;
+    return fault_of(try_read_raw(va, value));
 }
 
 struct fault try_write(u64 va, u64 value)
 {
-    last.taken = false;
-    try_write_raw(va, value);
-    return last;
+    return fault_of(try_write_raw(va, value));
 }
 
 struct fault try_exec(u64 va)
 {
-    last.taken = false;
+    last.what = 0;
     exec_target = va;
     ((void (*)(void))va)();
     exec_target = 0;
-    return last;
+    return fault_of(last);
 }

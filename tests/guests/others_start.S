@@ -1,5 +1,4 @@
-/* cpus64_start.S - where the vCPUs but the first one begin (guest_start.S): no stack, edi = index. They wait until
- * others_entry is set and go there with 4 KiB of stack each and their descriptor tables. */
+/* others_start.S - see others.h. Here from guest_start.S: no stack, edi = index. */
         .text
         .globl  guest_other_start
 guest_other_start:
