@@ -14,19 +14,6 @@
 #define REG_ICR_HIGH  0x310u
 #define SVR_ENABLE    0x14Fu /* spurious vector 79 */
 
-static u64 msr_get(u32 msr)
-{
-    u32 low, high;
-
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (u64)high << 32 | low;
-}
-
-static void msr_put(u32 msr, u64 value)
-{
-    __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
-}
-
 static void put(u32 reg, u32 value)
 {
     if (lapic_x2apic)

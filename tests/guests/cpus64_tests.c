@@ -89,19 +89,6 @@ void test_shootdown(u64 me, u64 rounds)
 
 static const u32 own_msrs[] = {MSR_LSTAR, MSR_FMASK, MSR_KERNEL_GS_BASE, MSR_SYSENTER_EIP, MSR_STAR};
 
-static u64 msr_get(u32 msr)
-{
-    u32 low, high;
-
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (u64)high << 32 | low;
-}
-
-static void msr_put(u32 msr, u64 value)
-{
-    __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
-}
-
 static u64 mark(u64 me, u64 n)
 {
     return (me + 1) * 0x1001001 + n * 0x10000;

@@ -319,11 +319,8 @@ static void step(void)
 
 static void set_up(void)
 {
-    u32 low, high;
-
     paging_init(IDENTITY_END + 16 * MIB);
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(IA32_EFER));
-    __asm__ volatile("wrmsr" : : "c"(IA32_EFER), "a"(low | (u32)EFER_NXE), "d"(high));
+    msr_put(IA32_EFER, msr_get(IA32_EFER) | EFER_NXE);
     for (u64 at = FRAME_BASE; at < LARGE_BASE + LARGE_FRAMES * GUEST_LARGE; at += PAGE_SIZE) {
         *(u64 *)(at + TAG_OFFSET) = at >> 12;
         *(u64 *)(at + CODE_OFFSET) = OPCODE_RET;

@@ -39,6 +39,18 @@ static inline u8 guest_in8(u16 port)
     return value;
 }
 
+static inline u64 msr_get(u32 msr)
+{
+    u32 low, high;
+
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (u64)high << 32 | low;
+}
+static inline void msr_put(u32 msr, u64 value)
+{
+    __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
+}
+
 /* ---- guest_trap.c: exceptions and interrupts ---- */
 
 /* As the stubs in guest_start.S push it, lowest address first. */

@@ -108,19 +108,6 @@ const char *status_text(u64 status)
     return status < PB_STATUS_COUNT && texts[status] ? texts[status] : "another status";
 }
 
-static u64 msr_get(u32 msr)
-{
-    u32 low, high;
-
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (u64)high << 32 | low;
-}
-
-static void msr_put(u32 msr, u64 value)
-{
-    __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
-}
-
 void talk_arm(u8 vector)
 {
     u32 r[4];
