@@ -63,8 +63,7 @@ enum exit_result exit_xsetbv(struct vcpu *v)
         return exit_inject_gp(v);
     v->xcr0 = value;
     xcr0_write(value); /* ours while this vCPU is current: the VMM itself uses no such state */
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
+    return exit_done(v);
 }
 
 /* It spins, and what it waits for may be the work of a vCPU that waits for this CPU. */

@@ -35,8 +35,7 @@ static enum exit_result move_dr(struct vcpu *v, u64 q)
         vmx_guest_set_dr(number, value);
     else
         vmx_gpr_write(&v->vmx, gpr, (u32)vmx_guest_dr(number));
-    vmx_guest_skip(&v->vmx);
-    return EXIT_RESUME;
+    return exit_done(v);
 }
 
 static enum exit_result handle(struct vcpu *v, const struct real_exit *e)
