@@ -170,8 +170,8 @@ static enum emulate_status check_code(struct emulate_state *st, u16 selector, u3
     return access & VMX_AR_P ? EMULATE_OK : bad_selector(st, VECTOR_NP, selector);
 }
 
-enum emulate_status emulate_far_target(const struct insn *in, struct emulate_state *st, u16 selector,
-                                       u64 target, bool returns, struct emulate_segment *cs)
+enum emulate_status emulate_far_target(struct emulate_state *st, u16 selector, u64 target, bool returns,
+                                       struct emulate_segment *cs)
 {
     struct descriptor d;
     enum emulate_status e = EMULATE_OK;
@@ -195,7 +195,6 @@ enum emulate_status emulate_far_target(const struct insn *in, struct emulate_sta
     e = mark(st, &d, DESC_ACCESSED);
     d.segment.selector = (u16)((selector & ~SELECTOR_RPL_MASK) | st->cpl);
     *cs = d.segment;
-    (void)in;
     return e;
 }
 

@@ -282,7 +282,7 @@ static enum emulate_status emulate_far(const struct insn *in, struct emulate_sta
     if (e == EMULATE_OK)
         e = returns ? pop(&s, &selector) : load_operand(in, st, in->op_size, 2, &selector);
     if (e == EMULATE_OK)
-        e = emulate_far_target(in, st, (u16)selector, target, returns, &cs);
+        e = emulate_far_target(st, (u16)selector, target, returns, &cs);
     if (e == EMULATE_OK && in->op == INSN_CALL_FAR) {
         st->ops->segment_read(st->ctx, INSN_SEG_CS, &old);
         e = push(&s, old.selector);
