@@ -39,8 +39,8 @@ void access_state_store(struct vcpu *v, const struct insn *insn, struct emulate_
 void access_vector_read(void *ctx, unsigned reg, u64 value[2]);
 void access_vector_write(void *ctx, unsigned reg, const u64 value[2]);
 enum emulate_status access_fault(void *ctx, unsigned vector, u32 error);
-void access_segment_read(void *ctx, unsigned seg, struct emulate_segment *out);
-void access_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value);
+void access_segment_read(void *ctx, unsigned seg, struct vmx_seg *out);
+void access_segment_write(void *ctx, unsigned seg, const struct vmx_seg *value);
 void access_implicit(void *ctx, bool on);
 u64 access_cr0_read(void *ctx);
 bool access_long_mode(void *ctx);

@@ -70,28 +70,25 @@ _Static_assert((int)EMULATE_LDTR == (int)VMX_SEG_LDTR && (int)EMULATE_TR == (int
                    (int)INSN_SEG_ES == (int)VMX_SEG_ES && (int)INSN_SEG_GS == (int)VMX_SEG_GS,
                "the emulator numbers segments as the VMCS does");
 
-void access_segment_read(void *ctx, unsigned seg, struct emulate_segment *out)
+void access_segment_read(void *ctx, unsigned seg, struct vmx_seg *out)
 {
     if (seg <= EMULATE_TR) {
-        struct vmx_seg s = real_active(ctx) && seg < REAL_SEGS ? real_segment_read(ctx, seg)
-                                                               : vmx_segment_read((enum vmx_segment)seg);
-        *out = (struct emulate_segment){s.base, s.limit, s.access, s.selector};
+        *out = real_active(ctx) && seg < REAL_SEGS ? real_segment_read(ctx, seg)
+                                                   : vmx_segment_read((enum vmx_segment)seg);
         return;
     }
     bool idt = seg == EMULATE_IDTR;
-    *out = (struct emulate_segment){.base = vmcs_read(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE),
-                                    .limit =
-                                        (u32)vmcs_read(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT)};
+    *out = (struct vmx_seg){.base = vmcs_read(idt ? VMCS_GUEST_IDTR_BASE : VMCS_GUEST_GDTR_BASE),
+                            .limit = (u32)vmcs_read(idt ? VMCS_GUEST_IDTR_LIMIT : VMCS_GUEST_GDTR_LIMIT)};
 }
 
-void access_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value)
+void access_segment_write(void *ctx, unsigned seg, const struct vmx_seg *value)
 {
     if (seg <= EMULATE_TR) {
-        struct vmx_seg s = {value->selector, value->limit, value->access, value->base};
         if (real_active(ctx) && seg < REAL_SEGS)
             real_segment_load(ctx, seg, value->selector);
         else
-            vmx_segment_write((enum vmx_segment)seg, &s);
+            vmx_segment_write((enum vmx_segment)seg, value);
         return;
     }
     bool idt = seg == EMULATE_IDTR;

@@ -17,6 +17,7 @@
  */
 #pragma once
 #include "vmm/decode.h"
+#include "vmx/guest.h"
 
 enum emulate_status {
     EMULATE_OK,      /* instruction complete, RIP after it */
@@ -27,14 +28,8 @@ enum emulate_status {
     EMULATE_UNKNOWN, /* cannot be emulated; nothing done (the caller gives up the trace) */
 };
 
-/* Registers of segments as the VMCS has them; GDTR and IDTR with base and limit only. */
+/* Segment registers, numbered as the VMCS has them (struct vmx_seg); GDTR and IDTR have base and limit only. */
 enum { EMULATE_LDTR = INSN_SEG_COUNT, EMULATE_TR, EMULATE_GDTR, EMULATE_IDTR };
-struct emulate_segment {
-    u64 base;
-    u32 limit;
-    u32 access; /* VMCS format, SDM Vol. 3C table 24-2 */
-    u16 selector;
-};
 
 /* Numbers for ops.vector_*: XMM 0..15, then the eight MMX registers. */
 enum { EMULATE_MMX = 16 };
@@ -62,9 +57,9 @@ struct emulate_ops {
     void (*vector_write)(void *ctx, unsigned reg, const u64 v[2]); /* bits above 127 stay */
     /* The rest is for rare instructions. Records an exception; returns EMULATE_FAULT. */
     enum emulate_status (*fault)(void *ctx, unsigned vector, u32 error);
-    void (*segment_read)(void *ctx, unsigned seg, struct emulate_segment *out);
+    void (*segment_read)(void *ctx, unsigned seg, struct vmx_seg *out);
     /* Also ends or begins what follows from it: after SS, interrupts are blocked for an instruction. */
-    void (*segment_write)(void *ctx, unsigned seg, const struct emulate_segment *value);
+    void (*segment_write)(void *ctx, unsigned seg, const struct vmx_seg *value);
     /* The accesses that follow are (not) those of the CPU itself to its tables: supervisor, whatever the CPL.
      */
     void (*implicit)(void *ctx, bool on);

@@ -13,7 +13,7 @@ gva_t insn_effective_address(const struct insn *in, const struct emulate_state *
 }
 
 /* SDM Vol. 3A sections 5.3 and 5.5; offsets are not above 4 GiB. */
-static bool segment_allows(const struct emulate_segment *s, u64 offset, unsigned size, bool write)
+static bool segment_allows(const struct vmx_seg *s, u64 offset, unsigned size, bool write)
 {
     u64 last = offset + size - 1;
     bool code = s->access & VMX_AR_CODE;
@@ -32,7 +32,7 @@ static bool segment_allows(const struct emulate_segment *s, u64 offset, unsigned
 enum emulate_status emulate_check(const struct insn *in, struct emulate_state *st, unsigned seg, u64 offset,
                                   unsigned size, bool write, gva_t *gva)
 {
-    struct emulate_segment s;
+    struct vmx_seg s;
     bool ok;
 
     *gva = emulate_linear(in, st, seg, offset);
@@ -47,7 +47,7 @@ enum emulate_status emulate_check(const struct insn *in, struct emulate_state *s
 
 static u64 selector_of(const struct emulate_state *st, unsigned seg)
 {
-    struct emulate_segment s;
+    struct vmx_seg s;
 
     st->ops->segment_read(st->ctx, seg, &s);
     return s.selector;

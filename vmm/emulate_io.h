@@ -135,4 +135,4 @@ enum emulate_status emulate_load_segment(const struct insn *in, struct emulate_s
 /* Checks a far transfer of the same privilege level to selector:target and gives the CS it leads to; the
  * caller then loads it. returns: it is a far return. */
 enum emulate_status emulate_far_target(struct emulate_state *st, u16 selector, u64 target, bool returns,
-                                       struct emulate_segment *cs);
+                                       struct vmx_seg *cs);

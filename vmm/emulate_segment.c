@@ -3,34 +3,20 @@
  * emulated (SDM Vol. 3A chapters 3 and 5). Transfers through gates and to other privilege levels are unknown.
  */
 #include "arch/regs.h"
+#include "vmm/descriptor.h"
 #include "vmm/emulate_io.h"
-#include "vmx/guest.h"
 
 enum { SELECTOR_RPL_MASK = 3, SELECTOR_IN_LDT = 4, SELECTOR_OFFSET = 0xFFF8, SELECTOR_ERROR = 0xFFFC };
 enum { REAL_SHIFT = 4, MSW_SIZE = 2 };
 
-/* The eight bytes of a descriptor, figure 3-8; system descriptors of long mode have eight more. */
-enum {
-    DESC_BASE_LOW = 16,
-    DESC_ACCESS = 40,
-    DESC_LIMIT_HIGH = 48,
-    DESC_FLAGS = 52,
-    DESC_BASE_HIGH = 56,
-    DESC_TYPE_BYTE = 5,
-};
 enum { DESC_ACCESSED = 1, DESC_BUSY = 2 }; /* in the type byte */
 enum { TYPE_TSS16_FREE = 1, TYPE_TSS_FREE = 9 };
 
-#define BASE24_MASK     0xFFFFFFu
-#define LIMIT16_MASK    0xFFFFu
-#define LIMIT_HIGH_MASK 0xFu
-#define ACCESS_MASK     0xFFu
-#define FLAGS_MASK      0xFu
-#define FLAGS_IN_ACCESS 12
-#define UPPER_TYPE      0x1F00u /* bits 12:8 of the last four bytes of a long descriptor */
+#define BASE24_MASK 0xFFFFFFu
+#define UPPER_TYPE  0x1F00u /* bits 12:8 of the last four bytes of a long descriptor */
 
 struct descriptor {
-    struct emulate_segment segment;
+    struct vmx_seg segment;
     gva_t at;
     u32 upper; /* last four bytes of a long one */
 };
@@ -38,10 +24,6 @@ struct descriptor {
 static unsigned type_of(u32 access)
 {
     return access & (VMX_AR_TYPE_MASK | VMX_AR_S);
-}
-static unsigned dpl_of(u32 access)
-{
-    return (access & VMX_AR_DPL_MASK) >> VMX_AR_DPL_SHIFT;
 }
 
 static enum emulate_status bad_selector(struct emulate_state *st, unsigned vector, u16 selector)
@@ -59,7 +41,7 @@ static bool is_real(const struct emulate_state *st)
 static enum emulate_status read_descriptor(struct emulate_state *st, u16 selector, bool system,
                                            struct descriptor *out)
 {
-    struct emulate_segment table;
+    struct vmx_seg table;
     bool ldt = selector & SELECTOR_IN_LDT, long_mode = st->ops->long_mode(st->ctx);
     u32 offset = selector & SELECTOR_OFFSET, size = system && long_mode ? 16 : 8;
     u64 low[2], high[2] = {0, 0};
@@ -76,14 +58,8 @@ static enum emulate_status read_descriptor(struct emulate_state *st, u16 selecto
     if (e != EMULATE_OK)
         return e;
 
-    u64 d = low[0];
-    struct emulate_segment *s = &out->segment;
-    s->selector = selector;
-    s->base = (d >> DESC_BASE_LOW & BASE24_MASK) | d >> DESC_BASE_HIGH << 24 | (u64)(u32)high[0] << 32;
-    s->access = (u32)((d >> DESC_ACCESS & ACCESS_MASK) | (d >> DESC_FLAGS & FLAGS_MASK) << FLAGS_IN_ACCESS);
-    s->limit = (u32)((d & LIMIT16_MASK) | (d >> DESC_LIMIT_HIGH & LIMIT_HIGH_MASK) << 16);
-    if (s->access & VMX_AR_G)
-        s->limit = s->limit << PAGE_SHIFT | PAGE_MASK;
+    out->segment = descriptor_decode(selector, low[0]);
+    out->segment.base |= (u64)(u32)high[0] << 32;
     out->upper = high[0] >> 32;
     return EMULATE_OK;
 }
@@ -91,7 +67,7 @@ static enum emulate_status read_descriptor(struct emulate_state *st, u16 selecto
 /* Sets a bit of the type, here and in the table. */
 static enum emulate_status mark(struct emulate_state *st, struct descriptor *d, u8 bit)
 {
-    gva_t at = GVA(d->at.v + DESC_TYPE_BYTE);
+    gva_t at = GVA(d->at.v + DESCRIPTOR_ACCESS_BYTE);
     u64 old[2] = {0, 0}, seen[2] = {0, 0};
 
     if (d->segment.access & bit)
@@ -110,19 +86,14 @@ static enum emulate_status mark(struct emulate_state *st, struct descriptor *d, 
 }
 
 /* Vol. 2, MOV: what it asks of a descriptor. */
-static enum emulate_status check_data(struct emulate_state *st, unsigned seg, u16 selector, u32 access)
+static enum emulate_status check_data(struct emulate_state *st, unsigned seg, const struct vmx_seg *segment)
 {
-    unsigned dpl = dpl_of(access), rpl = selector & SELECTOR_RPL_MASK;
-    bool code = access & VMX_AR_CODE, conforming = code && (access & VMX_AR_EXPAND_DOWN), ok;
+    bool stack = seg == INSN_SEG_SS;
 
-    if (seg == INSN_SEG_SS)
-        ok = !code && access & VMX_AR_WRITABLE && rpl == st->cpl && dpl == st->cpl;
-    else
-        ok = (!code || access & VMX_AR_WRITABLE) && (conforming || (rpl <= dpl && st->cpl <= dpl));
-    if (!(access & VMX_AR_S) || !ok)
-        return bad_selector(st, VECTOR_GP, selector);
-    if (!(access & VMX_AR_P))
-        return bad_selector(st, seg == INSN_SEG_SS ? VECTOR_SS : VECTOR_NP, selector);
+    if (!descriptor_fits_data(segment, stack, st->cpl))
+        return bad_selector(st, VECTOR_GP, segment->selector);
+    if (!(segment->access & VMX_AR_P))
+        return bad_selector(st, stack ? VECTOR_SS : VECTOR_NP, segment->selector);
     return EMULATE_OK;
 }
 
@@ -144,7 +115,7 @@ enum emulate_status emulate_load_segment(const struct insn *in, struct emulate_s
     } else {
         e = read_descriptor(st, selector, false, &d);
         if (e == EMULATE_OK)
-            e = check_data(st, seg, selector, d.segment.access);
+            e = check_data(st, seg, &d.segment);
         if (e == EMULATE_OK)
             e = mark(st, &d, DESC_ACCESSED);
     }
@@ -156,7 +127,7 @@ enum emulate_status emulate_load_segment(const struct insn *in, struct emulate_s
 /* Vol. 2: JMP, CALL, RET, what they ask of the code segment. */
 static enum emulate_status check_code(struct emulate_state *st, u16 selector, u32 access, bool returns)
 {
-    unsigned dpl = dpl_of(access), rpl = selector & SELECTOR_RPL_MASK;
+    unsigned dpl = vmx_access_dpl(access), rpl = selector & SELECTOR_RPL_MASK;
     bool conforming = access & VMX_AR_EXPAND_DOWN;
     bool ok = conforming ? dpl <= st->cpl : dpl == st->cpl && (returns || rpl <= st->cpl);
 
@@ -171,7 +142,7 @@ static enum emulate_status check_code(struct emulate_state *st, u16 selector, u3
 }
 
 enum emulate_status emulate_far_target(struct emulate_state *st, u16 selector, u64 target, bool returns,
-                                       struct emulate_segment *cs)
+                                       struct vmx_seg *cs)
 {
     struct descriptor d;
     enum emulate_status e = EMULATE_OK;
@@ -232,7 +203,7 @@ static enum emulate_status load_system(struct emulate_state *st, bool task, u16 
 /* SGDT, SIDT, LGDT, LIDT: two bytes of limit, then the base. */
 static enum emulate_status move_table(const struct insn *in, struct emulate_state *st, gva_t at, bool loads)
 {
-    struct emulate_segment table = {0};
+    struct vmx_seg table = {0};
     bool idt = in->op == INSN_SIDT || in->op == INSN_LIDT;
     unsigned base_size = in->mem_size - 2u, seg = idt ? EMULATE_IDTR : EMULATE_GDTR;
     gva_t base_at = GVA(at.v + 2);
@@ -275,7 +246,7 @@ static enum emulate_status load_far(const struct insn *in, struct emulate_state 
 enum emulate_status emulate_system(const struct insn *in, struct emulate_state *st)
 {
     gva_t at = emulate_address(in, st);
-    struct emulate_segment s;
+    struct vmx_seg s;
     u64 v[2];
     enum emulate_status e;
 

@@ -221,7 +221,7 @@ static enum emulate_status emulate_leave(const struct insn *in, struct emulate_s
 /* Near branches: #GP if the target cannot be run. */
 static enum emulate_status check_near(const struct insn *in, struct emulate_state *st, u64 target)
 {
-    struct emulate_segment cs;
+    struct vmx_seg cs;
 
     if (in->mode == CPU_MODE_64)
         return emulate_is_canonical(target) ? EMULATE_OK : emulate_fault(st, VECTOR_GP, 0);
@@ -274,7 +274,7 @@ static enum emulate_status emulate_ret(const struct insn *in, struct emulate_sta
 static enum emulate_status emulate_far(const struct insn *in, struct emulate_state *st, u64 *next_rip)
 {
     struct stack s = stack_begin(in, st);
-    struct emulate_segment old, cs;
+    struct vmx_seg old, cs;
     u64 target, selector;
     bool returns = in->op == INSN_RET_FAR;
     enum emulate_status e = returns ? pop(&s, &target) : load_operand(in, st, 0, in->op_size, &target);

@@ -2,18 +2,14 @@
 #include "vmm/task.h"
 #include "arch/regs.h"
 #include "arch/string.h"
+#include "vmm/descriptor.h"
 #include "vmx/bits.h"
 
-#define DESCRIPTOR_SIZE    8u
-#define DESCRIPTOR_ACCESS  5u /* byte with type, S, DPL, P */
 #define DESCRIPTOR_INDEX   7u
-#define LIMIT_HIGH         0xF0000u    /* of the second half: limit 19:16 ... */
-#define BASE_HIGH          0xFF000000u /* ... and base 31:24 */
 #define TYPE_BUSY          2u
 #define TYPE_32BIT         8u
 #define TYPE_TSS16_FREE    1u
 #define TYPE_TSS32_FREE    9u
-#define FLAGS_NIBBLE       0xF000u /* G, D/B, L, AVL: bits 23:20 of a descriptor's second half, as access rights */
 #define SELECTOR_INDEX_TI  0xFFFCu
 #define ERROR_EXT          1u
 #define CPL_USER           3u
@@ -75,21 +71,10 @@ static u32 slot(const u8 *tss, unsigned offset, unsigned width)
 
 static struct vmx_seg decode(u16 selector, u64 d)
 {
-    u32 low = (u32)d, high = (u32)(d >> 32);
-    struct vmx_seg seg = {.selector = selector,
-                          .limit = (low & 0xFFFF) | (high & LIMIT_HIGH),
-                          .access = ((high >> 8) & 0xFF) | ((high >> 8) & FLAGS_NIBBLE),
-                          .base = (low >> 16) | (high & 0xFF) << 16 | (high & BASE_HIGH)};
+    struct vmx_seg seg = descriptor_decode(selector, d);
 
-    if (seg.access & VMX_AR_G)
-        seg.limit = seg.limit << 12 | 0xFFF;
     seg.access &= ~VMX_AR_L; /* means nothing outside IA-32e mode */
     return seg;
-}
-
-static unsigned dpl_of(const struct vmx_seg *seg)
-{
-    return (seg->access & VMX_AR_DPL_MASK) >> VMX_AR_DPL_SHIFT;
 }
 
 /* ------------------------------------------------------------------ checks: still the old task */
@@ -171,10 +156,10 @@ static bool set_busy(struct switching *s, u32 descriptor, bool busy)
 {
     u8 access;
 
-    if (!done(s, s->ops->read(s->ctx, descriptor + DESCRIPTOR_ACCESS, &access, 1)))
+    if (!done(s, s->ops->read(s->ctx, descriptor + DESCRIPTOR_ACCESS_BYTE, &access, 1)))
         return false;
     access = (u8)(busy ? access | TYPE_BUSY : access & ~TYPE_BUSY);
-    return done(s, s->ops->write(s->ctx, descriptor + DESCRIPTOR_ACCESS, &access, 1, false));
+    return done(s, s->ops->write(s->ctx, descriptor + DESCRIPTOR_ACCESS_BYTE, &access, 1, false));
 }
 
 static bool commit_memory(struct switching *s)
@@ -270,22 +255,13 @@ static bool load_ldt(struct switching *s)
     return true;
 }
 
-/* SDM Vol 3A table 7-1: whether the descriptor may go into that register. */
-static bool segment_fits(const struct vmx_seg *seg, unsigned which, unsigned cpl)
+/* SDM Vol 3A table 7-1. */
+static bool code_fits(const struct vmx_seg *seg, unsigned cpl)
 {
-    unsigned dpl = dpl_of(seg), rpl = seg->selector & SELECTOR_RPL;
-    u32 a = seg->access;
-    bool code = a & VMX_AR_CODE, conforming = code && (a & VMX_AR_EXPAND_DOWN);
+    unsigned dpl = vmx_access_dpl(seg->access);
+    bool conforming = seg->access & VMX_AR_EXPAND_DOWN;
 
-    if (!(a & VMX_AR_S))
-        return false;
-    if (which == VMX_SEG_CS)
-        return code && (conforming ? dpl <= cpl : dpl == cpl);
-    if (which == VMX_SEG_SS)
-        return !code && (a & VMX_AR_WRITABLE) && dpl == cpl && rpl == cpl;
-    if (code && !(a & VMX_AR_WRITABLE))
-        return false;
-    return conforming || (dpl >= cpl && dpl >= rpl);
+    return (seg->access & VMX_AR_S) && (seg->access & VMX_AR_CODE) && (conforming ? dpl <= cpl : dpl == cpl);
 }
 
 static bool load_segment(struct switching *s, unsigned which)
@@ -300,13 +276,14 @@ static bool load_segment(struct switching *s, unsigned which)
     if (!read_descriptor(s, sel, &at, &d))
         return false;
     struct vmx_seg seg = decode(sel, d);
-    if (!segment_fits(&seg, which, s->cpl))
+    if (which == VMX_SEG_CS ? !code_fits(&seg, s->cpl)
+                            : !descriptor_fits_data(&seg, which == VMX_SEG_SS, s->cpl))
         return fault(s, VECTOR_TS, sel);
     if (!(seg.access & VMX_AR_P))
         return fault(s, which == VMX_SEG_SS ? VECTOR_SS : VECTOR_NP, sel);
     if (!(seg.access & VMX_AR_ACCESSED)) {
         u8 access = (u8)(seg.access |= VMX_AR_ACCESSED);
-        if (!done(s, s->ops->write(s->ctx, at + DESCRIPTOR_ACCESS, &access, 1, false)))
+        if (!done(s, s->ops->write(s->ctx, at + DESCRIPTOR_ACCESS_BYTE, &access, 1, false)))
             return false;
     }
     s->r->seg[which] = seg;

@@ -21,10 +21,6 @@ static u32 access_of(const struct checker *c, enum vmx_segment s)
 {
     return (u32)check_segment(c, VMCS_GUEST_ES_ACCESS, s);
 }
-static unsigned dpl_of(u32 access)
-{
-    return (access & VMX_AR_DPL_MASK) >> VMX_AR_DPL_SHIFT;
-}
 static enum vmcs_field access_field(enum vmx_segment s)
 {
     return vmcs_segment_field(VMCS_GUEST_ES_ACCESS, s);
@@ -50,7 +46,7 @@ static void check_code(struct checker *c, const struct mode *m)
     const enum vmcs_field f = VMCS_GUEST_CS_ACCESS;
     u32 access = access_of(c, VMX_SEG_CS), type = access & VMX_AR_TYPE_MASK;
     bool data = m->unrestricted && type == TYPE_DATA_RW_ACCESSED;
-    unsigned dpl = dpl_of(access);
+    unsigned dpl = vmx_access_dpl(access);
 
     check_need(c, data || (type >= TYPE_CODE_ACCESSED && type & VMX_AR_ACCESSED), f,
                "type is not accessed code");
@@ -96,7 +92,7 @@ static void check_data(struct checker *c, const struct mode *m, enum vmx_segment
     check_need(c, !(type & VMX_AR_CODE) || type & VMX_AR_WRITABLE, access_field(s),
                "code that is not readable");
     if (!m->unrestricted && type < TYPE_CONFORMING - 1)
-        check_need(c, dpl_of(access) >= (selector & SELECTOR_RPL), access_field(s),
+        check_need(c, vmx_access_dpl(access) >= (selector & SELECTOR_RPL), access_field(s),
                    "DPL is below the selector's RPL");
     check_common(c, s, false);
 }
@@ -156,7 +152,7 @@ void check_segments(struct checker *c)
     struct mode m = {.long_mode = check_on(c, VMX_ENTRY_GUEST_64),
                      .vm86 = check_get(c, VMCS_GUEST_RFLAGS) & RFLAGS_VM,
                      .unrestricted = check_on(c, VMX_SECONDARY_UNRESTRICTED_GUEST),
-                     .ss_dpl = dpl_of(access_of(c, VMX_SEG_SS)),
+                     .ss_dpl = vmx_access_dpl(access_of(c, VMX_SEG_SS)),
                      .cr0 = check_get(c, VMCS_GUEST_CR0)};
 
     check_bases(c);

@@ -32,6 +32,11 @@ struct vmx_seg {
     u64 base;
 };
 
+static inline unsigned vmx_access_dpl(u32 access)
+{
+    return (access & VMX_AR_DPL_MASK) >> VMX_AR_DPL_SHIFT;
+}
+
 struct vmx_guest_init {
     u64 rip, rsp, rflags;
     u64 cr0, cr3, cr4, efer; /* as the guest sees them */

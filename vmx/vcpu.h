@@ -263,7 +263,7 @@ void vmx_segment_write(enum vmx_segment s, const struct vmx_seg *seg);
 /* Privilege level: DPL of SS, in all modes (24.4.1). */
 static inline unsigned vmx_guest_cpl(void)
 {
-    return (vmx_segment_access(VMX_SEG_SS) & VMX_AR_DPL_MASK) >> VMX_AR_DPL_SHIFT;
+    return vmx_access_dpl(vmx_segment_access(VMX_SEG_SS));
 }
 /* 64, 32 or 16: operating size of the code that runs. */
 unsigned vmx_guest_code_bits(const struct vmx_vcpu *v);

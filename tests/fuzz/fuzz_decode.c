@@ -1,5 +1,5 @@
 /* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c
- * vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
+ * vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
 /*
  * fuzz_decode.c - libFuzzer target: any bytes, any registers, memory that answers as the input says. Beyond
  * the absence of memory errors and undefined behaviour it checks what must hold for every input: a decoded
@@ -24,7 +24,7 @@ struct fake {
     bool implicit;
     u8 flags; /* bit 0: CR0.PE, bit 1: long mode */
     u64 vector[EMULATE_MMX + 8][2];
-    struct emulate_segment seg[EMULATE_IDTR + 1];
+    struct vmx_seg seg[EMULATE_IDTR + 1];
 };
 
 static void require(bool condition)
@@ -106,13 +106,13 @@ static enum emulate_status on_fault(void *ctx, unsigned vector, u32 error)
     return EMULATE_FAULT;
 }
 
-static void on_segment_read(void *ctx, unsigned seg, struct emulate_segment *out)
+static void on_segment_read(void *ctx, unsigned seg, struct vmx_seg *out)
 {
     require(seg <= EMULATE_IDTR);
     *out = ((struct fake *)ctx)->seg[seg];
 }
 
-static void on_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value)
+static void on_segment_write(void *ctx, unsigned seg, const struct vmx_seg *value)
 {
     require(seg <= EMULATE_IDTR);
     ((struct fake *)ctx)->seg[seg] = *value;

@@ -23,7 +23,7 @@ struct model {
     u8 *memory; /* MODEL_MEMORY bytes */
     u64 gpr[16];
     u64 vector[EMULATE_MMX + 8][2];
-    struct emulate_segment seg[EMULATE_IDTR + 1]; /* of the first six, base is st.seg_base */
+    struct vmx_seg seg[EMULATE_IDTR + 1]; /* of the first six, base is st.seg_base */
     u64 cr0;
     bool long_mode, implicit;
     struct emulate_state st;
@@ -106,7 +106,7 @@ static inline enum emulate_status model_fault(void *ctx, unsigned vector, u32 er
     return EMULATE_FAULT;
 }
 
-static inline void model_segment_read(void *ctx, unsigned seg, struct emulate_segment *out)
+static inline void model_segment_read(void *ctx, unsigned seg, struct vmx_seg *out)
 {
     const struct model *m = ctx;
     *out = m->seg[seg];
@@ -114,7 +114,7 @@ static inline void model_segment_read(void *ctx, unsigned seg, struct emulate_se
         out->base = m->st.seg_base[seg];
 }
 
-static inline void model_segment_write(void *ctx, unsigned seg, const struct emulate_segment *value)
+static inline void model_segment_write(void *ctx, unsigned seg, const struct vmx_seg *value)
 {
     struct model *m = ctx;
     m->seg[seg] = *value;
@@ -161,7 +161,7 @@ static inline void model_start(struct model *m)
     m->st.ctx = m;
     m->st.tzcnt = m->st.lzcnt = true;
     for (unsigned s = 0; s < INSN_SEG_COUNT; s++)
-        m->seg[s] = (struct emulate_segment){
+        m->seg[s] = (struct vmx_seg){
             .selector = 8 * s, .limit = UINT32_MAX, .access = data | (s == INSN_SEG_CS ? VMX_AR_CODE : 0)};
     m->cr0 = CR0_PE | CR0_PG | CR0_ET;
     m->long_mode = m->implicit = false;

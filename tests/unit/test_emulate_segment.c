@@ -1,4 +1,4 @@
-/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
 /*
  * test_emulate_segment.c - segment registers, descriptor tables, far transfers and limits in the emulator:
  * what the SDM asks of a descriptor, which exception says no, and what is in the registers after a yes.
@@ -53,8 +53,8 @@ static struct model *model_new(enum cpu_mode mode, unsigned cpl)
     m->st.rflags = RFLAGS_FIXED1;
     m->gpr[4] = STACK;
     m->gpr[7] = OPERAND;
-    m->seg[EMULATE_GDTR] = (struct emulate_segment){.base = GDT, .limit = LAST - 1};
-    m->seg[EMULATE_LDTR] = (struct emulate_segment){.base = LDT, .limit = 15, .access = 0x82};
+    m->seg[EMULATE_GDTR] = (struct vmx_seg){.base = GDT, .limit = LAST - 1};
+    m->seg[EMULATE_LDTR] = (struct vmx_seg){.base = LDT, .limit = 15, .access = 0x82};
     poke(m, GDT + CODE0, 8, descriptor(0, 0xfffff, 0x9a, wide ? 0xa : 0xc));
     poke(m, GDT + DATA0, 8, descriptor(0x1000, 0xfffff, 0x92, 0xc));
     poke(m, GDT + CODE3, 8, descriptor(0, 0xfffff, 0xfa, 0xa));
@@ -159,7 +159,7 @@ static void segments_that_may_not_be_loaded_fault(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct model *m = model_new(CPU_MODE_64, cases[i].cpl);
-        struct emulate_segment before = m->seg[cases[i].ss ? INSN_SEG_SS : INSN_SEG_DS];
+        struct vmx_seg before = m->seg[cases[i].ss ? INSN_SEG_SS : INSN_SEG_DS];
         poke(m, OPERAND, 2, cases[i].selector);
         FAULTS(m, cases[i].ss ? RUN64(m, MOV_SS) : RUN64(m, MOV_DS), cases[i].vector, cases[i].error);
         assert_int_equal(m->seg[cases[i].ss ? INSN_SEG_SS : INSN_SEG_DS].selector, before.selector);

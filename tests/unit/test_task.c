@@ -1,4 +1,4 @@
-/* links: vmm/task.c */
+/* links: vmm/task.c vmm/descriptor.c */
 /* test_task.c - hardware task switches. SDM Vol 3A chapter 7. */
 #include <setjmp.h>
 #include <stdarg.h>
