@@ -105,6 +105,14 @@ struct vmx_recovery {
 /* 31.7.1.2 (resuming after an exit during delivery) and 27.2.3 (NMI unblocking due to IRET). */
 struct vmx_recovery vmx_event_recover(const struct vmx_interrupted *in);
 
+/*
+ * The interruptibility (24.4.2) to enter with when `e` is injected: a #DB takes the blocking by STI and MOV SS with it.
+ * Delivery ends that blocking anyway (26.7.1). But a #DB that exits is none of the guest's state: unlike at other exits
+ * the CPU does not note the single step (BS) that is due after STI or MOV SS with TF set, and refuses entries without
+ * it while the blocking lasts (26.3.1.5).
+ */
+u32 vmx_event_blocking(struct vmx_event e, u32 interruptibility);
+
 /* ---- when the guest can take what ---- */
 
 /* An external interrupt can be injected now: IF, no blocking, nothing else being injected (26.3.1.4/5). */
