@@ -5,6 +5,7 @@ results are shared by all tests that look at that boot (conftest.py runs two at 
 """
 import dataclasses
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -75,6 +76,17 @@ def put(esp, name, source):
         target.write_bytes(source)
     else:
         shutil.copy(source, target)
+
+
+def guest_images(ini, others=None):
+    """Files of a boot of tests/guests/: a configuration, the images of theirs that it names, other files by name."""
+    def files(esp):
+        for name in set(re.findall(r'^kernel = EFI/patchbay/(\S+)$', ini, re.M)):
+            put(esp, name, BUILD / 'tests/guests' / name)
+        for name, content in (others or {}).items():
+            put(esp, name, content)
+        write_ini(esp, ini)
+    return files
 
 
 # ---------------------------------------------------------------- the built-in demonstration
@@ -273,15 +285,7 @@ testdev = on
 """
 MODULES = {'one.txt': b'Patchbay' * 100, 'two.bin': bytes(range(256)) * 33}
 
-
-def guest_files(esp):
-    for name in ('mb32.elf', 'real.elf', 'elf64.elf', 'torture64.bin'):
-        put(esp, name, BUILD / 'tests/guests' / name)
-    for name, content in MODULES.items():
-        put(esp, name, content)
-    write_ini(esp, GUEST_INI)
-
-
+guest_files = guest_images(GUEST_INI, MODULES)
 GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=2), timeout=300),
                Boot('guests-1cpu', guest_files, Spec(cpus=1), timeout=300),
                Boot('guests-penryn', guest_files, Spec(cpus=2, model=PENRYN), timeout=300),
@@ -298,12 +302,7 @@ format = flat
 memory = 16M
 """
 
-
-def apic_files(esp):
-    put(esp, 'apic64.bin', BUILD / 'tests/guests/apic64.bin')
-    write_ini(esp, APIC_INI)
-
-
+apic_files = guest_images(APIC_INI)
 APIC_BOOTS = [Boot('apic-haswell', apic_files, Spec(cpus=1)),
               Boot('apic-penryn', apic_files, Spec(cpus=1, model=PENRYN))]
 
@@ -325,12 +324,7 @@ format = flat
 memory = 16M
 """
 
-
-def stats_files(esp):
-    put(esp, 'stats64.bin', BUILD / 'tests/guests/stats64.bin')
-    write_ini(esp, STATS_INI)
-
-
+stats_files = guest_images(STATS_INI)
 STATS_BOOTS = [Boot('stats-haswell', stats_files, Spec(cpus=2)),
                Boot('stats-penryn', stats_files, Spec(cpus=2, model=PENRYN))]
 
@@ -361,13 +355,7 @@ memory = 64M
 cmdline = seed=9 steps=2000
 """
 
-
-def shared_tables_files(esp):
-    for name in ('smp64.bin', 'torture64.bin'):
-        put(esp, name, BUILD / 'tests/guests' / name)
-    write_ini(esp, SHARED_TABLES_INI)
-
-
+shared_tables_files = guest_images(SHARED_TABLES_INI)
 SHARED_TABLES_BOOTS = [
     Boot('shared-tables-haswell', shared_tables_files, Spec(cpus=4), timeout=300),
     Boot('shared-tables-2cpus', shared_tables_files, Spec(cpus=2), timeout=300),
@@ -437,11 +425,7 @@ LINUX_BOOTS = [Boot('linux-haswell', linux_files, Spec(cpus=3, ips=LINUX_IPS), d
 
 # ---------------------------------------------------------------- the shadows audited after every exit
 
-def audited_guest_files(esp):
-    guest_files(esp)
-    write_ini(esp, GUEST_INI.replace('exit = on', 'exit = on\naudit = every'))
-
-
+audited_guest_files = guest_images(GUEST_INI.replace('exit = on', 'exit = on\naudit = every'), MODULES)
 LINUX_AUDITED_INI = f"""[machine]
 exit = on
 audit = every
@@ -474,11 +458,8 @@ def drive_linux_audited(running, facts):
     running.console.expect(pexpect.EOF, timeout=300)
 
 
-def audited_shared_tables_files(esp):
-    shared_tables_files(esp)
-    write_ini(esp, SHARED_TABLES_INI.replace('log = debug', 'audit = every').replace('rounds=300', 'rounds=100'))
-
-
+audited_shared_tables_files = guest_images(
+    SHARED_TABLES_INI.replace('log = debug', 'audit = every').replace('rounds=300', 'rounds=100'))
 AUDITED_SMP_BOOTS = [Boot('audited-shared-tables', audited_shared_tables_files, Spec(cpus=2), timeout=400)]
 AUDITED_GUEST_BOOTS = [Boot('audited-guests-haswell', audited_guest_files, Spec(cpus=2), timeout=400),
                        Boot('audited-guests-penryn', audited_guest_files, Spec(cpus=1, model=PENRYN), timeout=400)]

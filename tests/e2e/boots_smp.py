@@ -5,7 +5,7 @@ import shutil
 import pexpect
 
 import boots
-from boots import BUILD, CMDLINE, HASWELL, LYNNFIELD, PENRYN, ROOT, Boot, put, write_ini
+from boots import BUILD, CMDLINE, HASWELL, LYNNFIELD, PENRYN, ROOT, Boot, guest_images, put, write_ini
 from lab.machine import LINUX_IPS, Spec
 
 storm_times = 1     # pytest --long N: so many times the load (conftest.py)
@@ -37,10 +37,7 @@ cmdline = vcpus={vcpus} {options}
 
 def smp_guest(vcpus, options='', cpus=''):
     """Files of a boot of one VM with so many vCPUs."""
-    def files(esp):
-        put(esp, 'cpus64.bin', BUILD / 'tests/guests/cpus64.bin')
-        write_ini(esp, '[machine]\nexit = on\n' + SMP_VM.format(name='smp', vcpus=vcpus, options=options) + cpus)
-    return files
+    return guest_images('[machine]\nexit = on\n' + SMP_VM.format(name='smp', vcpus=vcpus, options=options) + cpus)
 
 
 SMP_BOOTS = [Boot('smp-4on2', smp_guest(4), Spec(cpus=2, ips=LINUX_IPS)),
@@ -146,10 +143,7 @@ depth = 8
 
 def giving(vcpus):
     """Files of a boot whose VM `donor` gives pages away."""
-    def files(esp):
-        put(esp, 'cpus64.bin', BUILD / 'tests/guests/cpus64.bin')
-        write_ini(esp, PAGES_INI.format(vcpus=vcpus))
-    return files
+    return guest_images(PAGES_INI.format(vcpus=vcpus))
 
 
 GIVING = [Boot('smp-gives-2', giving(4), Spec(cpus=2, ips=LINUX_IPS)),

@@ -8,35 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "ipc/abi.h"
+#include "tests/unit/run_tool.h"
 
 static char dump_file[] = "/tmp/patchbay-stat-XXXXXX";
-static char output[128 << 10], readme[32768];
-
-static char tool[512]; /* it lies beside the folder of this program */
-
-/* Runs the tool; its output is in `output`. */
-static int run(const char *arguments)
-{
-    char command[1200];
-    FILE *pipe;
-    size_t n;
-    int status;
-
-    snprintf(command, sizeof(command), "%s %s 2>&1", tool, arguments);
-    pipe = popen(command, "r");
-    assert_non_null(pipe);
-    n = fread(output, 1, sizeof(output) - 1, pipe);
-    output[n] = 0;
-    status = pclose(pipe);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
+static char readme[32768];
 
 static void dump(const void *data, size_t size)
 {
@@ -53,12 +33,6 @@ static int show(const char *options)
 
     snprintf(arguments, sizeof(arguments), "%s %s", options, dump_file);
     return run(arguments);
-}
-
-static void said(const char *text)
-{
-    if (!strstr(output, text))
-        fail_msg("'%s' is not in:\n%s", text, output);
 }
 
 static void silent_about(const char *text)
@@ -239,8 +213,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(headers_that_lie),
         cmocka_unit_test(the_readme_has_every_counter),
     };
-    const char *slash = argc ? strrchr(argv[0], '/') : NULL;
 
-    snprintf(tool, sizeof(tool), "%.*s../patchbay-stat", slash ? (int)(slash + 1 - argv[0]) : 0, argv[0]);
+    tool_is(argc ? argv[0] : "", "patchbay-stat");
     return cmocka_run_group_tests(tests, setup, teardown);
 }
