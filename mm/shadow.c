@@ -198,11 +198,34 @@ static u32 pae_root_choose(struct shadow *sh)
     return slot;
 }
 
+/*
+ * What an address space has in common with the one that it was made in, it will need at once: the code that loads CR3
+ * is there. So the new root gets the links that the old one has.
+ */
+static void link_as_before(struct shadow *sh, u32 no, u32 before)
+{
+    u64 key = sh->page[no].key;
+    struct shadow_table table = shadow_table(sh, key);
+    u32 left = sh->page[before].live;
+
+    for (u32 slot = 0; table.at && left; slot++) {
+        if (!entry_get(sh, before, slot))
+            continue;
+        left--;
+        shadow_rederive(sh, no, slot, shadow_primary_in(table, key, slot));
+    }
+}
+
 /* shadow_pool_ensure() was called: there are frames. */
 static rarely_run u32 root_make(struct shadow *sh, u64 key)
 {
+    u32 no = shadow_page_make(sh, key);
+
     counter_one(&sh->stats.root_builds);
-    return shadow_page_make(sh, key);
+    shadow_reach_name(sh, no - 1);
+    if (key_level(sh->page[sh->root_page].key) == 4)
+        link_as_before(sh, no - 1, sh->root_page);
+    return no;
 }
 
 static inline void choose_long_root(struct shadow *sh)

@@ -176,6 +176,7 @@ struct shadow {
     u32 free_frame, free_count; /* list through the free frames' metadata: number + 1 */
     bool rmap_refused;          /* it has asked for one it could not have */
     u32 rmap_frames;            /* frames the rmap has taken */
+    u32 root_serial;            /* of the root named last: shadow_internal.h */
     u32 stale_count;            /* pages killed whose frames may still be linked to */
     u32 clock_hand;             /* reclaim goes on here */
     u32 *hash;                  /* heads: page number + 1 */

@@ -73,7 +73,7 @@ static u32 link_child(struct shadow *sh, u64 *pae, u32 no, u32 slot, struct link
         sh->page[child - 1].flags = (u8)((sh->page[child - 1].flags & ~PAGE_ORPHAN) | PAGE_REFERENCED);
         if (pae) {
             *pae = new;
-            shadow_note_link(sh, child - 1);
+            shadow_note_link(sh, child - 1, REACH_ANY);
         } else {
             shadow_entry_set(sh, no, slot, new);
         }

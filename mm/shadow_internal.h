@@ -67,12 +67,26 @@ struct shadow_page {
     u8 calm;       /* events without a change while loose */
     u8 patience;   /* how often it has flooded, up to PATIENCE_MAX: so much longer until it is traced again */
     u8 state, flags;
-    u32 faults; /* the guest's own with P=0, while loose */
-    u32 unused;
+    u16 faults;   /* the guest's own with P=0, while loose */
+    u8 passed_by; /* events since it was read last, while loose and out of the root's reach */
+    u8 unused;
+    u32 reach; /* which roots may lead here: REACH_NONE, one root's name, REACH_ANY */
 };
 _Static_assert(sizeof(struct shadow_page) == 40, "one of these per pool frame");
 
 #define PATIENCE_MAX 6
+
+/*
+ * A root's name: its page number, and in the upper bits a number that tells it from roots that were in this page before.
+ * What a link leads to has the name of what it leads from, or REACH_ANY when it is in reach of two roots that are both
+ * in use; then so has all below. So a page in reach of a root has that root's name or REACH_ANY; the converse need
+ * not be true.
+ */
+#define REACH_NONE       0u
+#define REACH_ANY        (~0u)
+#define REACH_PAGE_BITS  21
+#define REACH_SERIAL_MAX ((1u << (32 - REACH_PAGE_BITS)) - 2)
+_Static_assert(RMAP_PAGES_MAX <= 1u << REACH_PAGE_BITS, "a page number fits into a name");
 
 #define PAE_ROOT_SLOTS (PAGE_SIZE / (4 * sizeof(u64)))
 #define PAE_ROOT_WAYS  4
@@ -271,6 +285,17 @@ u64 shadow_rights(u64 key, u64 primary, bool final, bool wp0_write);
 u64 shadow_child_key(u64 key, u32 slot, u64 primary);
 u64 shadow_leaf(struct shadow *sh, u64 gfn, u64 rights); /* 0 if not RAM; W only if allowed */
 
+/* shadow_reach.c: from which roots a loose table may be in use. */
+void shadow_reach_name(struct shadow *sh, u32 no);           /* a new root */
+void shadow_reach_join(struct shadow *sh, u32 no, u32 from); /* page no is in reach of those, too */
+/* May page no be in use in the present address space? */
+static inline bool shadow_in_reach(const struct shadow *sh, u32 no)
+{
+    u32 reach = sh->page[no].reach;
+
+    return reach == REACH_ANY || sh->pae_root || reach == sh->page[sh->root_page].reach;
+}
+
 /* shadow_fill.c */
 u64 shadow_fill_direct(struct shadow *sh, u32 no, u32 slot); /* of a direct page; the entry, or 0 */
 
@@ -289,12 +314,14 @@ void shadow_sync_relinked(struct shadow *sh);
  * A new link leads to page no, which has been reachable before. Its entries may be behind: INVLPG refreshes loose tables
  * along the path of its address only, and there was no path; and of a traced table's patches some may have come only
  * after the channels were looked at, yet before the link's primary was read. So before the guest runs, the channels
- * are drained once more and every loose table is read in full (shadow_settle).
+ * are drained once more and every loose table in reach is read in full (shadow_settle). reach: of what the link is in.
  */
-static inline void shadow_note_link(struct shadow *sh, u32 no)
+static inline void shadow_note_link(struct shadow *sh, u32 no, u32 reach)
 {
     const struct shadow_page *p = &sh->page[no];
 
+    if (p->reach != reach)
+        shadow_reach_join(sh, no, reach);
     if (unlikely(p->live))
         sh->relinked |= sh->vm->vcpus > 1 ||
                         (key_level(p->key) == 1 ? (p->flags & PAGE_LOOSE) != 0 : sh->loose_count != 0);

@@ -47,6 +47,7 @@ struct shadow_leaf_way *leaf_find_slow(struct shadow *sh, u64 gva)
 
 void shadow_leaf_forget(struct shadow *sh)
 {
+#pragma GCC unroll 16
     for (u32 i = 0; i < SHADOW_LEAF_WAYS; i++)
         sh->leaf_way[i].tag = LEAF_NO_TAG;
     sh->leaf_known = false;
@@ -278,8 +279,7 @@ static inline bool follow_usual(struct shadow *sh, const struct follow *f, u32 s
         *from = 0;
         *to = f->first + slot + 1;
     }
-    if (entry_narrows(old, new))
-        sh->stale |= STALE_LEAF;
+    sh->stale |= (u8)(entry_narrows(old, new) * STALE_LEAF); /* no branch: 512 of these in a row */
     atomic_store_explicit(&f->entry[slot], new, memory_order_release);
     return true;
 }

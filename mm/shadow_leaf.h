@@ -67,7 +67,8 @@ static inline u64 leaf_derive(struct shadow *sh, u64 key, u64 primary)
 }
 
 /* As shadow_entry_set() for an entry of a plain page that is not forwarded. raw: what it is now. */
-static inline bool leaf_set(struct shadow *sh, u32 no, u32 slot, u64 raw, u64 entry)
+static __attribute__((always_inline)) inline bool leaf_set(struct shadow *sh, u32 no, u32 slot, u64 raw,
+                                                           u64 entry)
 {
     struct shadow_page *p = &sh->page[no];
     u64 old = entry_known(raw);

@@ -85,7 +85,7 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
         !rmap_add(&sh->rmap, (entry & PTE_ADDR_MASK) >> PAGE_SHIFT, RMAP_LOCATION(no, slot)))
         entry = 0;
     if (!leaf && entry && (moved || !old))
-        shadow_note_link(sh, link_page(sh, entry));
+        shadow_note_link(sh, link_page(sh, entry), p->reach);
     p->live = (u16)(p->live + (entry != 0) - (old != 0));
     atomic_store_explicit(at, entry ? entry : entry_absent(sh), memory_order_release);
     return entry != 0;
@@ -152,6 +152,7 @@ void shadow_page_kill(struct shadow *sh, u32 no)
     p->key = 0;
     p->hash_next = 0;
     p->flags = 0;
+    p->reach = REACH_NONE;
     p->state = PAGE_STALE;
     sh->stale_count++;
     counter_one(&sh->stats.pages_killed);

@@ -1,7 +1,8 @@
 /*
  * shadow_sync.c - traces of this vCPU's tables, and the tables that have none ("loose").
  *
- * A loose table is written by the guest at full speed. Each of this vCPU's coherency events re-reads it: a
+ * A loose table is written by the guest at full speed. Each of this vCPU's coherency events re-reads it, if it may be in
+ * use in the address space that the event leads to (shadow_reach.c): a
  * snapshot of the primaries tells which entries changed, and those are derived again. After some events
  * without a change the table is traced again. Loose are: tables whose writes flooded or could not be
  * emulated, tables in memory that others can write, and tables that another vCPU had mapped writable when the
@@ -13,6 +14,7 @@
 #define PROMOTIONS_PER_EVENT 8
 #define RELINK_PASSES        4
 #define SNAPSHOT_RESERVE     (2 * FRAMES_RESERVE)
+#define PASSED_BY_MAX        16 /* events; then a table out of reach is read too: it may have calmed down */
 
 static void list_remove(struct shadow *sh, u32 no)
 {
@@ -265,6 +267,12 @@ static bool sync_page(struct shadow *sh, u32 no)
     return changed != 0;
 }
 
+/* Upper tables are few, and as long as one is loose, much goes the long way: they are read whatever the root. */
+static inline bool in_use(const struct shadow *sh, u32 no)
+{
+    return shadow_in_reach(sh, no) || key_level(sh->page[no].key) > 1;
+}
+
 void shadow_sync_relinked(struct shadow *sh)
 {
     /* Each pass may link more, but only where the guest changes its tables meanwhile. */
@@ -277,7 +285,8 @@ void shadow_sync_relinked(struct shadow *sh)
         if (sh->vm->vcpus > 1)
             shadow_drain_now(sh);
         for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
-            sync_page(sh, no - 1);
+            if (in_use(sh, no - 1))
+                sync_page(sh, no - 1);
     }
 }
 
@@ -318,6 +327,7 @@ static void sync_counted(struct shadow *sh, u32 no)
     struct shadow_page *p = &sh->page[no];
     bool known = !(p->flags & PAGE_FRESH); /* its first reading tells nothing about changes */
 
+    p->passed_by = 0;
     if (sync_page(sh, no) && known)
         p->calm = 0;
     else if (p->calm < sh->tuning.calm_events)
@@ -379,9 +389,17 @@ static void drop_oldest(struct shadow *sh)
 
 void shadow_sync_all(struct shadow *sh)
 {
+    bool calm = false;
+
     while (sh->loose_count > MAX(sh->tuning.loose_max, 1))
         drop_oldest(sh);
-    for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
+    for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next) {
+        struct shadow_page *p = &sh->page[no - 1];
+        if (!in_use(sh, no - 1) && ++p->passed_by < PASSED_BY_MAX)
+            continue;
         sync_counted(sh, no - 1);
-    promote_calm(sh);
+        calm |= p->calm >= sh->tuning.calm_events;
+    }
+    if (unlikely(calm))
+        promote_calm(sh);
 }

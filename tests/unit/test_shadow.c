@@ -1,4 +1,4 @@
-/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_patch.c
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_reach.c mm/shadow_patch.c
  * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /*
  * test_shadow.c - single properties of the shadow MMU, one small guest each: what exits, what is flushed,
@@ -295,6 +295,139 @@ static void a_burst_of_writes_loosens_a_table_and_calm_traces_it_again(void **st
     assert_int_equal(sh->stats.retraced, 1);
     assert_true(trace_active(trace_of(&trace_map, 103)));
     assert_false(leaf(sh, 103 << 12) & PTE_W);
+    clean(sh);
+}
+
+/* A second address space: root 110, 111, 112, 113 map VA. */
+static void add_space(u64 root)
+{
+    table(root)[0] = table(100)[0];
+    table(root)[1] = (root + 1) << 12 | TABLE;
+    table(root + 1)[0] = (root + 2) << 12 | TABLE;
+    table(root + 2)[0] = (root + 3) << 12 | TABLE;
+    for (u64 i = 0; i < 512; i++)
+        table(root + 3)[i] = (1536 + i) << 12 | PAGE;
+}
+
+/* VA's table has been written so often that it has no trace. */
+static void loosen(u64 gfn)
+{
+    for (u64 i = 0; i < 8; i++)
+        store(sh, gfn, i, table(gfn)[i]);
+    assert_false(trace_active(trace_of(&trace_map, gfn)));
+}
+
+static void load(u64 root)
+{
+    shadow_set_cr3(sh, root << 12);
+}
+
+static void a_load_of_cr3_reads_the_tables_of_its_space_alone(void **state)
+{
+    u64 syncs;
+    (void)state;
+    start(1, SHADOW_TUNING_DEFAULT);
+    add_space(110);
+    touch(sh, VA, 0);
+    load(110);
+    touch(sh, VA, 0);
+    assert_int_equal(gfn_of(leaf(sh, VA)), 1536);
+    load(100);
+    loosen(103);
+    syncs = sh->stats.loose_syncs;
+    for (u64 i = 0; i < 10; i++) {
+        load(110);
+        assert_int_equal(sh->stats.loose_syncs, syncs + i);
+        table(103)[0] = (2048 + i) << 12 | PAGE;
+        load(100);
+        assert_int_equal(gfn_of(leaf(sh, VA)), 2048 + i);
+        clean(sh);
+    }
+    for (u64 i = 0; i < 200; i++) /* at leisure, all the same: it may be calm */
+        load(110);
+    assert_int_equal(sh->loose_count, 0);
+    assert_true(trace_active(trace_of(&trace_map, 103)));
+}
+
+static void a_table_of_two_spaces_is_read_in_both(void **state)
+{
+    (void)state;
+    for (u64 shared_level = 1; shared_level <= 3; shared_level++) { /* what they share: PT, PD or PDPT */
+        start(1, SHADOW_TUNING_DEFAULT);
+        add_space(110);
+        touch(sh, VA, 0);
+        loosen(103);
+        table(113 - shared_level)[shared_level == 3] = (104 - shared_level) << 12 | TABLE;
+        table(103)[0] = 2048 << 12 | PAGE;
+        load(110);
+        touch(sh, VA + 0x5000, 0);
+        assert_int_equal(gfn_of(leaf(sh, VA)), 2048);
+        for (u64 i = 0; i < 6; i++) {
+            table(103)[0] = (2048 + i) << 12 | PAGE;
+            load(i & 1 ? 110 : 100);
+            assert_int_equal(gfn_of(leaf(sh, VA)), 2048 + i);
+            clean(sh);
+        }
+    }
+}
+
+static void what_outlives_its_root_is_read_in_the_next(void **state)
+{
+    (void)state;
+    start(1, SHADOW_TUNING_DEFAULT);
+    add_space(110);
+    touch(sh, VA, 0);
+    loosen(103);
+    load(110);
+    touch(sh, 100 << 12, PF_W);
+    shadow_rewrite(sh, GPA(100 << 12)); /* nothing leads to 101, 102, 103 now */
+    table(100)[0] = table(110)[0];
+    table(103)[0] = 2048 << 12 | PAGE;
+    load(110);
+    store(sh, 110, 1, 101 << 12 | TABLE);
+    shadow_set_cr3(sh, 110 << 12);
+    touch(sh, VA + 0x5000, 0);
+    assert_int_equal(gfn_of(leaf(sh, VA)), 2048);
+    for (u64 i = 0; i < 6; i++) {
+        table(103)[0] = (2100 + i) << 12 | PAGE;
+        load(110);
+        assert_int_equal(gfn_of(leaf(sh, VA)), 2100 + i);
+        clean(sh);
+    }
+}
+
+static void the_names_of_roots_go_round(void **state)
+{
+    (void)state;
+    start(1, SHADOW_TUNING_DEFAULT);
+    add_space(110);
+    for (u64 i = 0; i < 5000; i++) {
+        u64 root = i % 2 ? 110 : 100;
+        load(root);
+        touch(sh, VA, 0);
+        if (i % 3 == 0)
+            loosen(root + 3);
+        store(sh, root + 3, 0, (2048 + i % 512) << 12 | PAGE);
+        load(root);
+        assert_int_equal(gfn_of(leaf(sh, VA)), 2048 + i % 512);
+        touch(sh, (210 - root) << 12, PF_W);
+        if (trace_active(trace_of(&trace_map, 210 - root)))
+            shadow_rewrite(sh, GPA((210 - root) << 12));
+    }
+    assert_in_range(sh->stats.root_builds, 4990, 5010);
+    clean(sh);
+}
+
+static void a_new_root_has_what_the_old_one_has_in_common(void **state)
+{
+    (void)state;
+    start(1, tuned());
+    add_space(110);
+    touch(sh, 50 << 12, 0);
+    touch(sh, VA, 0);
+    load(110);
+    assert_int_equal(gfn_of(leaf(sh, 50 << 12)), 50);
+    assert_int_equal(leaf(sh, VA), 0);
     clean(sh);
 }
 
@@ -709,6 +842,11 @@ int main(void)
         cmocka_unit_test(upper_level_changes_flush_the_context_at_invlpg),
         cmocka_unit_test(warm_roots_are_switched_without_faults),
         cmocka_unit_test(a_burst_of_writes_loosens_a_table_and_calm_traces_it_again),
+        cmocka_unit_test(a_load_of_cr3_reads_the_tables_of_its_space_alone),
+        cmocka_unit_test(a_table_of_two_spaces_is_read_in_both),
+        cmocka_unit_test(what_outlives_its_root_is_read_in_the_next),
+        cmocka_unit_test(the_names_of_roots_go_round),
+        cmocka_unit_test(a_new_root_has_what_the_old_one_has_in_common),
         cmocka_unit_test(giving_up_lets_the_write_through),
         cmocka_unit_test(a_table_that_maps_itself_can_be_written),
         cmocka_unit_test(a_page_that_leaves_is_nowhere_mapped),
