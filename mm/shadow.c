@@ -129,6 +129,7 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     rmap_init(&sh->rmap, c->hfn_base, c->hfn_count, m, sh->frames, frame_for_rmap, sh);
     free_all_frames(sh);
     shadow_leaf_forget(sh);
+    shadow_recent_forget(sh);
     sh->wp0_forced_gfn = ~0ull;
     sh->paging.maxphyaddr = c->maxphyaddr;
     sh->mode = GWALK_UNPAGED;
@@ -300,6 +301,7 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
         sh->mode = (u8)gwalk_mode_of(ps);
         sh->wp0_forced_gfn = ~0ull;
         leaf_forget(sh);
+        shadow_recent_forget(sh);
     }
     sh->paging = *ps;
     sh->paging.maxphyaddr = sh->maxphyaddr;
@@ -318,6 +320,12 @@ struct flush shadow_set_cr3(struct shadow *sh, u64 cr3)
     shadow_pool_ensure(sh);
     sh->paging.cr3 = cr3;
     choose_long_root(sh);
+    if (sh->vm->vcpus == 1) {
+        u32 way = cr3 >> PAGE_SHIFT & (SHADOW_ROOT_WAYS - 1);
+        sh->recent.cr3[way] = cr3;
+        sh->recent.root[way] = sh->root.v;
+        sh->recent.page[way] = sh->root_page;
+    }
     return finish_event(sh, old_root, FLUSH_NONGLOBAL);
 }
 

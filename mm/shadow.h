@@ -150,8 +150,13 @@ struct shadow {
     u32 role; /* role bits common to all tables of the present paging state (shadow_internal.h) */
     u8 mode;  /* enum gwalk_mode */
     bool pae_root;
-    u8 filter;          /* enum shadow_filter: which #PF must exit now */
-    u8 stale;           /* STALE_*: what was narrowed since the last flush (shadow_internal.h) */
+    u8 filter; /* enum shadow_filter: which #PF must exit now */
+    u8 stale;  /* STALE_*: what was narrowed since the last flush (shadow_internal.h) */
+    struct {   /* roots by the values of CR3 that led to them, in the present role and mode: shadow_quick.h */
+        u64 cr3[SHADOW_ROOT_WAYS]; /* ~0: none */
+        u64 root[SHADOW_ROOT_WAYS];
+        u32 page[SHADOW_ROOT_WAYS];
+    } recent;
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     struct flush owed;  /* flush that internal steps of the current call made necessary at once */
     struct shadow_pae_root *pae; /* metadata of each root in low_frame */

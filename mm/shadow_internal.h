@@ -228,6 +228,13 @@ static inline u64 *shadow_snapshot(const struct shadow *sh, const struct shadow_
     return p->snapshot ? (u64 *)(sh->frames + (u64)(p->snapshot - 1) * PAGE_SIZE) : NULL;
 }
 
+/* No value of CR3 is known to lead to a root: other roles, or a root is gone. */
+static inline void shadow_recent_forget(struct shadow *sh)
+{
+    for (u32 way = 0; way < SHADOW_ROOT_WAYS; way++)
+        sh->recent.cr3[way] = ~0ull;
+}
+
 /* shadow_leaf.c: the short way. A link has changed, a page is gone, or an upper table has lost its trace. */
 void shadow_leaf_forget(struct shadow *sh);
 static inline void leaf_forget(struct shadow *sh)

@@ -145,6 +145,8 @@ void shadow_page_kill(struct shadow *sh, u32 no)
     u64 key = p->key;
 
     leaf_forget(sh);
+    if (key_level(key) == 4)
+        shadow_recent_forget(sh);
     shadow_page_clear(sh, no);
     if (p->flags & PAGE_LOOSE)
         shadow_unloosen(sh, no);
@@ -160,9 +162,13 @@ void shadow_page_kill(struct shadow *sh, u32 no)
         end_interest(sh, key_gfn(key));
 }
 
-/* Marks what the hardware walked through since the last time, by the accessed bits of the links. */
+/* Marks what the hardware walked through since the last time, by the accessed bits of the links, and the roots. */
 static void note_references(struct shadow *sh)
 {
+    for (u32 way = 0; way < SHADOW_ROOT_WAYS; way++)
+        if (sh->recent.cr3[way] != ~0ull)
+            sh->page[sh->recent.page[way]].flags |= PAGE_REFERENCED;
+    shadow_recent_forget(sh);
     for (u32 no = 0; no < sh->frame_count; no++) {
         struct shadow_page *p = &sh->page[no];
         if (p->state != PAGE_LIVE || key_level(p->key) == 1 || !p->live)

@@ -3,6 +3,7 @@
  *
  * The guest's own view of CR0, CR3, CR4 and EFER is shadow.paging; the VMCS holds what the CPU needs.
  */
+#include "mm/shadow_quick.h"
 #include "vmm/exit.h"
 #include "vmm/guest_regs.h"
 #include "vmm/real.h"
@@ -28,7 +29,7 @@ static rarely_run enum exit_result write_legacy_cr3(struct vcpu *v, u32 value)
     return exit_done(v);
 }
 
-static enum exit_result write_cr3(struct vcpu *v, u64 value)
+static rarely_run enum exit_result write_cr3(struct vcpu *v, u64 value)
 {
     u64 old_root = v->shadow.root.v;
 
@@ -173,8 +174,19 @@ enum exit_result exit_cr(struct vcpu *v)
     u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION);
 
     /* the one that has to be fast */
-    if (likely(vmx_cr_number(q) == 3 && vmx_cr_type(q) == VMX_CR_MOV_TO))
-        return write_cr3(v, vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)));
+    if (likely(vmx_cr_number(q) == 3 && vmx_cr_type(q) == VMX_CR_MOV_TO)) {
+        u64 value = vmx_gpr_read(&v->vmx, vmx_cr_gpr(q)), old_root = v->shadow.root.v;
+        bool flush;
+        if (unlikely(value >> 32) || unlikely(!shadow_set_cr3_quick(&v->shadow, value, &flush)))
+            return write_cr3(v, value);
+        if (flush) {
+            if (v->shadow.root.v != old_root)
+                vmx_guest_set_cr3(v->shadow.root.v);
+            if (likely(v->vmx.vpid))
+                vmx_invvpid(v->on->vmx.tlb.context_keep_global, v->vmx.vpid, 0);
+        }
+        return exit_done(v);
+    }
     return exit_cr_access(v, q);
 }
 

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "mm/audit.h"
+#include "mm/shadow_quick.h"
 #include "tests/unit/modelled_tlb.h"
 #include "tests/unit/shadow_host.h"
 
@@ -319,7 +320,10 @@ static void loosen(u64 gfn)
 
 static void load(u64 root)
 {
-    shadow_set_cr3(sh, root << 12);
+    bool all;
+
+    if (!shadow_set_cr3_quick(sh, root << 12, &all))
+        shadow_set_cr3(sh, root << 12);
 }
 
 static void a_load_of_cr3_reads_the_tables_of_its_space_alone(void **state)
@@ -429,6 +433,32 @@ static void a_new_root_has_what_the_old_one_has_in_common(void **state)
     assert_int_equal(gfn_of(leaf(sh, 50 << 12)), 50);
     assert_int_equal(leaf(sh, VA), 0);
     clean(sh);
+}
+
+static void a_load_of_cr3_is_quick_where_nothing_is_to_be_done(void **state)
+{
+    bool all;
+    (void)state;
+    start(1, tuned());
+    add_space(110);
+    touch(sh, VA, 0);
+    assert_false(shadow_set_cr3_quick(sh, 100 << 12, &all)); /* not known yet */
+    load(100);
+    load(110);
+    assert_true(shadow_set_cr3_quick(sh, 100 << 12, &all) && all);
+    assert_int_equal(gfn_of(leaf(sh, VA)), 1024);
+    assert_true(shadow_set_cr3_quick(sh, 100 << 12, &all) && !all);
+    store(sh, 103, 0, 2048 << 12 | PAGE);
+    assert_false(shadow_set_cr3_quick(sh, 110 << 12, &all)); /* a patch is on its way */
+    load(100);
+    assert_int_equal(gfn_of(leaf(sh, VA)), 2048);
+    touch(sh, 110 << 12, PF_W);
+    shadow_rewrite(sh, GPA(110 << 12));
+    assert_false(shadow_set_cr3_quick(sh, 110 << 12, &all)); /* its root is gone */
+    load(110);
+    ps.cr0 &= ~CR0_WP;
+    shadow_set_paging(sh, &ps);
+    assert_false(shadow_set_cr3_quick(sh, 110 << 12, &all)); /* that root is one of WP=1 */
 }
 
 static void giving_up_lets_the_write_through(void **state)
@@ -847,6 +877,7 @@ int main(void)
         cmocka_unit_test(what_outlives_its_root_is_read_in_the_next),
         cmocka_unit_test(the_names_of_roots_go_round),
         cmocka_unit_test(a_new_root_has_what_the_old_one_has_in_common),
+        cmocka_unit_test(a_load_of_cr3_is_quick_where_nothing_is_to_be_done),
         cmocka_unit_test(giving_up_lets_the_write_through),
         cmocka_unit_test(a_table_that_maps_itself_can_be_written),
         cmocka_unit_test(a_page_that_leaves_is_nowhere_mapped),

@@ -18,6 +18,7 @@
 
 #include "mm/audit.h"
 #include "mm/shadow_internal.h"
+#include "mm/shadow_quick.h"
 #include "tests/unit/modelled_tlb.h"
 #include "tests/unit/shadow_host.h"
 #include "tests/unit/walk_oracle.h"
@@ -60,6 +61,7 @@ static struct trace_map trace_map;
 static struct shadow_vm vm;
 static struct oracle oracle;
 static u64 rng_state, seed_now, step_now, forwarded;
+static u64 quick_loads;
 static enum place mutation;
 static bool violated;
 static char violation[400];
@@ -386,6 +388,16 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
 }
 
 /* ---- the guest's events ---- */
+static struct flush set_cr3(struct shadow *sh, u64 cr3)
+{
+    bool all;
+
+    if (!shadow_set_cr3_quick(sh, cr3, &all))
+        return shadow_set_cr3(sh, cr3);
+    quick_loads++;
+    return (struct flush){all ? FLUSH_NONGLOBAL : FLUSH_NONE, {0}};
+}
+
 static void set_paging(struct vcpu *c, struct paging_state ps, bool controls)
 {
     struct o_view *v = &c->view;
@@ -396,7 +408,7 @@ static void set_paging(struct vcpu *c, struct paging_state ps, bool controls)
     if (gwalk_mode_of(&ps) == GWALK_PAE && !gwalk_load_pdptes(&p2m, &ps))
         return;
     if (!controls && c->sh.mode == GWALK_LONG)
-        flush(c, shadow_set_cr3(&c->sh, ps.cr3), AT_CR3);
+        flush(c, set_cr3(&c->sh, ps.cr3), AT_CR3);
     else
         flush(c, shadow_set_paging(&c->sh, &ps), controls ? AT_CONTROLS : AT_CR3);
     v->ps = ps;
@@ -768,7 +780,8 @@ static void every_result_is_legal(void **state)
         "%llu steps, seeds %llu..%llu: %llu fills, %llu guest faults, %llu traced writes, "
         "%llu posted, %llu applied, %llu rederived, %llu invalidated, %llu resyncs, %llu traces, %llu given "
         "up, "
-        "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs, %llu faults with no exit\n",
+        "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs, %llu faults with no exit, %llu quick "
+        "loads of CR3\n",
         (unsigned long long)done, (unsigned long long)first, (unsigned long long)(first + guests - 1),
         (unsigned long long)s.fills, (unsigned long long)s.guest_faults, (unsigned long long)s.traced_writes,
         (unsigned long long)s.patches_posted, (unsigned long long)s.patches_applied,
@@ -776,7 +789,7 @@ static void every_result_is_legal(void **state)
         (unsigned long long)s.resyncs, (unsigned long long)s.traces_installed,
         (unsigned long long)s.traces_given_up, (unsigned long long)s.retraced,
         (unsigned long long)s.kicks_served, (unsigned long long)s.reclaims, (unsigned long long)s.loose_syncs,
-        (unsigned long long)forwarded);
+        (unsigned long long)forwarded, (unsigned long long)quick_loads);
 }
 
 static void a_missing_flush_is_caught(void **state)
