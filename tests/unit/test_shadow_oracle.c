@@ -3,7 +3,10 @@
 /*
  * test_shadow_oracle.c - random guests on the shadow MMU with a modelled TLB; every access must have a result
  * that the SDM allows (walk_oracle.h). 1 to 3 vCPUs, all paging modes, tables that are data and themselves,
- * tiny pools, every tuning. The same run with one kind of flush left out must be caught. PB_SEED, PB_STEPS.
+ * tiny pools, every tuning. The same run with one kind of flush left out must be caught.
+ *
+ * PB_SEED is the first guest's seed, PB_STEPS how many steps all guests make together: 120 thousand, and 2 million in
+ * `make test` (PB_THOROUGH). A failure names its guest: one with that seed alone does the same again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,6 +29,11 @@
 #define VCPUS_MAX  3
 #define FRAMES_MAX 160
 #define MAXPHY     46
+
+#define GUEST_STEPS    2000ull /* then there is another guest, with the next seed */
+#define STEPS          120000ull
+#define STEPS_THOROUGH 2000000ull
+#define MUTATED_STEPS  400000ull
 
 /* Where a flush was asked for; a mutated run leaves one of them out. */
 enum place {
@@ -768,13 +776,15 @@ static u64 run(u64 seed, u64 steps, enum place m, struct shadow_stats *total)
 
 static void every_result_is_legal(void **state)
 {
-    u64 first = env("PB_SEED", 1), steps = env("PB_STEPS", 120000), per_guest = 2000, done = 0, guests = 0;
+    u64 first = env("PB_SEED", 1), done = 0, guests = 0;
+    u64 steps = env("PB_STEPS", getenv("PB_THOROUGH") ? STEPS_THOROUGH : STEPS);
     struct shadow_stats s = {0};
     (void)state;
     for (; done < steps; guests++) {
-        done += run(first + guests, MIN(per_guest, steps - done), AT_NOTHING, &s);
+        done += run(first + guests, MIN(GUEST_STEPS, steps - done), AT_NOTHING, &s);
         if (violated)
-            fail_msg("%s", violation);
+            fail_msg("%s\nagain: PB_SEED=%llu PB_STEPS=%llu build/unit/test_shadow_oracle", violation,
+                     (unsigned long long)seed_now, GUEST_STEPS);
     }
     print_message(
         "%llu steps, seeds %llu..%llu: %llu fills, %llu guest faults, %llu traced writes, "
@@ -794,22 +804,21 @@ static void every_result_is_legal(void **state)
 
 static void a_missing_flush_is_caught(void **state)
 {
-    u64 limit = env("PB_STEPS", 400000);
     (void)state;
     for (enum place m = AT_FAULT; m <= AT_FILTER; m++) {
         if (m ==
             AT_WRITE) /* a write owes a flush only where a trace ends or begins: seldom the reason alone */
             continue;
         u64 done = 0, seed = 1000;
-        while (done < limit) {
-            done += run(seed++, 2000, m, NULL);
+        while (done < MUTATED_STEPS) {
+            done += run(seed++, GUEST_STEPS, m, NULL);
             if (violated)
                 break;
         }
         if (violated) {
             char found[sizeof violation];
             memcpy(found, violation, sizeof found);
-            run(seed - 1, 2000, AT_NOTHING, NULL);
+            run(seed - 1, GUEST_STEPS, AT_NOTHING, NULL);
             if (violated)
                 fail_msg("not due to the mutation: %s", violation);
             memcpy(violation, found, sizeof found);
