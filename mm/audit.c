@@ -167,7 +167,8 @@ static enum audit_kind audit_forwarded(const struct shadow *sh, u32 no, u32 slot
 {
     const struct shadow_page *p = &sh->page[no];
 
-    if (key_direct(p->key) || (p->flags & PAGE_LOOSE) || !p->forwarded || !sh->can_forward)
+    if (key_direct(p->key) || (p->flags & PAGE_LOOSE) || !p->forwarded || !sh->can_forward ||
+        (sh->vm->vcpus > 1 && !(p->flags & PAGE_LISTED)))
         return AUDIT_FORWARDED;
     *primary = shadow_primary(sh, p->key, slot);
     return *primary & PTE_P ? AUDIT_FORWARDED : AUDIT_CLEAN;

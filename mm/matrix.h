@@ -73,16 +73,21 @@ void matrix_release(struct matrix *m, void (*give)(void *ctx, void *piece), void
 /* Producer: tells one consumer. The primary was stored before (seq_cst). */
 enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, const struct patch *p);
 
-/* Is there anything for this consumer? On its CPU. Exact for what was posted before in the order that the
- * guest can know of. */
-static inline bool matrix_pending(const struct matrix *m, u32 consumer)
+/* Is there anything for this consumer, from other vCPUs? On its CPU. Exact for what was posted before in the order that
+ * the guest can know of. */
+static inline bool matrix_pending_others(const struct matrix *m, u32 consumer)
 {
     const struct matrix_consumer *to = &m->consumer[consumer];
     u64 different = atomic_load_explicit(&to->lost, memory_order_acquire);
 
     for (u32 w = 0; w < m->words; w++)
         different |= atomic_load_explicit(&to->posted_word[w], memory_order_acquire) ^ to->seen_word[w];
-    return different || channel_self_ready(to->self);
+    return different != 0;
+}
+/* The same, and from itself. */
+static inline bool matrix_pending(const struct matrix *m, u32 consumer)
+{
+    return matrix_pending_others(m, consumer) || channel_self_ready(m->consumer[consumer].self);
 }
 
 /* Consumer: drains every channel to it. True: something was lost; the consumer must drop or derive again

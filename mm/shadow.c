@@ -51,8 +51,9 @@ static u64 hash_size(u32 frames)
 
 u64 shadow_metadata_size(const struct shadow_config *c)
 {
-    return c->frame_count * sizeof(struct shadow_page) + PAE_ROOT_SLOTS * sizeof(struct shadow_pae_root) +
-           hash_size(c->frame_count) + rmap_metadata_size(c->hfn_count);
+    return revoke_list_size(c->frame_count) + c->frame_count * sizeof(struct shadow_page) +
+           PAE_ROOT_SLOTS * sizeof(struct shadow_pae_root) + hash_size(c->frame_count) +
+           rmap_metadata_size(c->hfn_count);
 }
 
 /* A frame for the rmap, which may have at most half of them. */
@@ -81,21 +82,19 @@ static bool config_valid(const struct shadow_config *c)
 
     return vm && vm->p2m && vm->traces && vm->matrix && vm->vcpus <= TRACE_VCPUS_MAX && c->vcpu < vm->vcpus &&
            vm->traces->count >= vm->p2m->count && c->frame_count >= SHADOW_FRAMES_MIN &&
-           c->frame_count < RMAP_PAGES_MAX && !(c->frames.v & PAGE_MASK) && c->frames.v &&
-           !(c->low_frame.v & PAGE_MASK) && c->low_frame.v && c->low_frame.v <= FOUR_GIB_FRAME &&
-           c->metadata && c->maxphyaddr >= 32 && c->maxphyaddr <= MAXPHYADDR_MAX &&
-           block_valid(c->tuning.prefill) && block_valid(c->tuning.prefill_used);
+           c->frame_count < RMAP_PAGES_MAX && c->hfn_base + c->hfn_count <= ENTRY_REVOKED >> PAGE_SHIFT &&
+           !(c->frames.v & PAGE_MASK) && c->frames.v && !(c->low_frame.v & PAGE_MASK) && c->low_frame.v &&
+           c->low_frame.v <= FOUR_GIB_FRAME && c->metadata && c->maxphyaddr >= 32 &&
+           c->maxphyaddr <= MAXPHYADDR_MAX && block_valid(c->tuning.prefill) &&
+           block_valid(c->tuning.prefill_used);
 }
 
-/* Every frame but those of LIVE pages becomes free. */
+/* Every frame but those of LIVE pages becomes free, and those that other vCPUs may be looking at. */
 static void free_all_frames(struct shadow *sh)
 {
     sh->free_frame = sh->free_count = 0;
     sh->rmap_frames = 0;
-    sh->stale_count = 0;
-    for (u32 no = sh->frame_count; no-- > 0;)
-        if (sh->page[no].state != PAGE_LIVE)
-            shadow_frame_give(sh, no);
+    shadow_frames_free(sh, true);
 }
 
 enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
@@ -111,12 +110,16 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     sh->maxphyaddr = c->maxphyaddr;
     sh->absent = c->host_maxphyaddr && c->host_maxphyaddr < MAXPHYADDR_MAX ? (u8)ENTRY_ABSENT : 0;
     sh->reserved = gwalk_reserved_common(GWALK_LONG, true, c->maxphyaddr);
-    sh->can_forward = sh->absent && c->vm->vcpus == 1;
+    sh->can_forward = sh->absent;
+    sh->forward_flags = sh->can_forward && c->vm->vcpus > 1 ? PAGE_LISTED : 0;
     sh->tuning = c->tuning;
     sh->frames = hpa_to_ptr(c->frames);
     sh->frames_hpa = c->frames.v;
     sh->frame_count = c->frame_count;
     sh->low_frame = hpa_to_ptr(c->low_frame);
+    if (sh->forward_flags)
+        revoke_list_init(&sh->list, m, c->frame_count);
+    m += revoke_list_size(c->frame_count);
     sh->page = (struct shadow_page *)m;
     m += c->frame_count * sizeof(struct shadow_page);
     sh->pae = (struct shadow_pae_root *)m;
@@ -209,8 +212,8 @@ static void link_as_before(struct shadow *sh, u32 no, u32 before)
     struct shadow_table table = shadow_table(sh, key);
     u32 left = sh->page[before].live;
 
-    for (u32 slot = 0; table.at && left; slot++) {
-        if (!entry_get(sh, before, slot))
+    for (u32 slot = 0; table.at && left && slot < ENTRIES; slot++) {
+        if (!entry_was(entry_raw(sh, before, slot)))
             continue;
         left--;
         shadow_rederive(sh, no, slot, shadow_primary_in(table, key, slot));
@@ -254,10 +257,11 @@ static void choose_root(struct shadow *sh)
     sh->root = ptr_to_hpa(&sh->low_frame[sh->root_page * 4]);
 }
 
-/* A PAE root cannot say "absent", and under a table that is not traced a forwarded entry may be unreachable. */
+/* A PAE root cannot say "absent"; under a table that is not traced a forwarded entry may be unreachable, and so it may
+ * under one that other vCPUs do not find, or before it is known that they see what they have to. */
 void shadow_choose_filter(struct shadow *sh)
 {
-    if (!sh->can_forward || sh->pae_root || sh->loose_upper)
+    if (!sh->can_forward || sh->pae_root || sh->loose_upper || sh->unlisted || sh->unproven)
         sh->filter = SHADOW_FILTER_NONE;
     else if ((sh->paging.efer & EFER_NXE) || (sh->paging.cr4 & CR4_SMEP))
         sh->filter = SHADOW_FILTER_NOT_PRESENT;

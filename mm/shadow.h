@@ -24,6 +24,7 @@
 #include "arch/types.h"
 #include "mm/gwalk.h"
 #include "mm/p2m.h"
+#include "mm/revoke.h"
 #include "mm/rmap.h"
 #include "mm/trace.h"
 
@@ -167,10 +168,18 @@ struct shadow {
     u32 consumer;     /* index of their interest bits, and of their column of the matrix: constant */
     u8 maxphyaddr;    /* constant */
     u8 absent;        /* each byte of an absent entry (shadow_internal.h): constant */
-    bool can_forward; /* the CPU has a spare address bit, and the VM this vCPU only: constant */
-    bool relinked;    /* a loose table may have become reachable again: read it before the guest runs */
-    u64 users;        /* the vCPUs that may use a mapping: bits of the writable masks: constant */
-    u64 reserved;     /* bits of an 8-byte guest entry at or above its MAXPHYADDR: constant */
+    bool can_forward; /* the CPU has a spare address bit: constant */
+    u8 forward_flags; /* what a page must have for that: PAGE_LISTED if the VM has more vCPUs: constant */
+    union {
+        struct {
+            bool relinked; /* a loose table may have become reachable again: read it before the guest runs */
+            bool
+                unproven; /* others may have missed what was forwarded or linked: look before the guest runs */
+        };
+        u16 unsettled; /* any of these */
+    };
+    u64 users;    /* the vCPUs that may use a mapping: bits of the writable masks: constant */
+    u64 reserved; /* bits of an 8-byte guest entry at or above its MAXPHYADDR: constant */
 
     const struct self_channel *self; /* this vCPU's own channel: constant */
     u32 root_way[SHADOW_ROOT_WAYS];  /* page numbers of roots used lately, by the table's gfn: guesses */
@@ -183,6 +192,8 @@ struct shadow {
     u32 rmap_frames;            /* frames the rmap has taken */
     u32 root_serial;            /* of the root named last: shadow_internal.h */
     u32 stale_count;            /* pages killed whose frames may still be linked to */
+    u32 listed;                 /* frames that are listed for others, or that others may have found there */
+    u32 unlisted;               /* live upper tables that had no place in the list */
     u32 clock_hand;             /* reclaim goes on here */
     u32 *hash;                  /* heads: page number + 1 */
     u32 hash_shift;
@@ -211,8 +222,11 @@ struct shadow {
     _Atomic u64 kick_gfn[SHADOW_KICK_SLOTS];
     _Atomic bool kick_all;
     /* -- shared: the tables this vCPU is storing to while its byte in vm->storing[] is set, gfn + 1; 0 = none.
-     * Writer: this vCPU (relaxed, published by that byte). Readers: the others. -- */
+     * Writer: this vCPU (release, and published by that byte). Readers: the others (acquire: who reads the next store's
+     * finds this one's patch). -- */
     _Atomic u64 writing[SHADOW_WRITING_SLOTS];
+    /* -- shared: where the others find entries that they have to revoke before a store. -- */
+    struct revoke_list list;
 };
 
 /* Checks the configuration and makes an empty shadow for a guest with paging off. Registers itself in
@@ -264,7 +278,7 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
 /*
  * An emulated store of length bytes (at most one page crossing) to gpa follows. Needed before every store to
  * guest memory on behalf of this vCPU that may hit a page table; shadow_write_done() ends it.
- * SHADOW_TRACED_WRITE has done it already for its gpa. Nothing is owed if the store does not happen after
+ * SHADOW_TRACED_WRITE has done it already for one byte at its gpa. Nothing is owed if the store does not happen after
  * all: the next begin or done takes its place.
  */
 void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length);

@@ -18,6 +18,8 @@
  *              code has P=1; 0 on a CPU without a spare physical-address bit (then every #PF exits)
  *   forwarded  0: the guest's own entry has P=0, and nobody can change that unseen. With shadow.filter the
  *              CPU gives the fault to the guest itself
+ * Links and forwarded entries of a listed page (mm/revoke.h) may be revoked by other vCPUs at any time: forwarded
+ * entries turn absent (so `forwarded` may count too many), links keep their value beside ENTRY_REVOKED.
  *
  * Life of a page: FREE -> LIVE (in the hash) -> STALE (out of the hash, all entries absent; parents may still
  * point to it and then lead nowhere; the fill notices by the key) -> FREE, in batches, after one scan has cut
@@ -50,18 +52,22 @@
 
 enum shadow_page_state { PAGE_FREE, PAGE_LIVE, PAGE_STALE, PAGE_TAKEN /* by the rmap or as a snapshot */ };
 
-#define PAGE_LOOSE      0x1u /* not (certainly) traced: re-read at every event */
-#define PAGE_FRESH      0x2u /* loose, and the snapshot does not describe the entries yet */
-#define PAGE_REFERENCED 0x4u /* used since reclaim last looked */
-#define PAGE_ORPHAN     0x8u /* its link was cut because the guest cut it: probably no table any more */
+#define PAGE_LOOSE      0x1u  /* not (certainly) traced: re-read at every event */
+#define PAGE_FRESH      0x2u  /* loose, and the snapshot does not describe the entries yet */
+#define PAGE_REFERENCED 0x4u  /* used since reclaim last looked */
+#define PAGE_ORPHAN     0x8u  /* its link was cut because the guest cut it: probably no table any more */
+#define PAGE_LISTED     0x10u /* in the list, or (STALE) was: others may revoke its entries (mm/revoke.h) */
 #define PAGE_AUDITED    0x80u /* not loose, and nothing is known to have changed since audit.c found it right */
 
 struct shadow_page {
     u64 key;       /* 0 unless LIVE */
     u32 hash_next; /* page number + 1; free list link while FREE */
     u32 loose_prev, loose_next;
-    u32 snapshot;  /* frame number + 1: the primaries as last seen; 0 = none: all present entries are derived
-                     again at events */
+    union {
+        u32 snapshot; /* frame number + 1: the primaries as last seen; 0 = none: all present entries are derived
+                         again at events */
+        u32 table;    /* STALE and PAGE_LISTED: low bits of the gfn it was made from */
+    };
     u16 live;      /* derived entries */
     u16 forwarded; /* forwarded entries */
     u8 calm;       /* events without a change while loose */
@@ -133,18 +139,20 @@ static inline _Atomic u64 *page_entries(const struct shadow *sh, u32 no)
 {
     return (_Atomic u64 *)(sh->frames + (u64)no * PAGE_SIZE);
 }
-#define ENTRY_ABSENT    (~0ull)
-#define ENTRY_FORWARDED 0ull
-
 /* The entry as the hardware sees it. */
 static inline u64 entry_raw(const struct shadow *sh, u32 no, u32 slot)
 {
     return atomic_load_explicit(&page_entries(sh, no)[slot], memory_order_relaxed);
 }
-/* The derived entry in raw; 0 if it is absent (though present, for the hardware to fault at) or forwarded. */
+/* The derived entry in raw; 0 if it is absent or revoked (though present, for the hardware to fault at) or forwarded. */
 static inline u64 entry_known(u64 raw)
 {
-    return raw == ENTRY_ABSENT ? 0 : raw;
+    return raw & ENTRY_REVOKED ? 0 : raw;
+}
+/* The same, and of a revoked link what it was: that still counts in `live`, and the TLB may hold it. */
+static inline u64 entry_was(u64 raw)
+{
+    return raw == ENTRY_ABSENT ? 0 : raw & ~ENTRY_REVOKED;
 }
 static inline u64 entry_get(const struct shadow *sh, u32 no, u32 slot)
 {
@@ -193,15 +201,24 @@ static inline void shadow_flushed(struct shadow *sh)
          no##_next && (no = no##_next - 1, no##_next = (sh)->page[no].hash_next, true);) \
         if (key_gfn((sh)->page[no].key) == (table) && !key_direct((sh)->page[no].key))
 
+static inline bool key_forwards(u64 key)
+{
+    return (key & (KEY_MODE_MASK | KEY_WP0)) == (u64)GWALK_LONG << KEY_MODE_SHIFT;
+}
 /*
- * Can entries of this page be forwarded? The table must be traced, and this vCPU must be the VM's only one:
+ * Can entries of this page be forwarded? The table must be traced, and other vCPUs must be able to revoke them:
  * another's store that makes an entry present is visible before its patch is, and needs no event by the
  * architecture (nothing caches an entry that is not present, SDM Vol 3A 4.10.4.3).
  */
 static inline bool page_forwards(const struct shadow *sh, const struct shadow_page *p)
 {
-    return sh->can_forward && !(p->flags & PAGE_LOOSE) &&
-           (p->key & (KEY_MODE_MASK | KEY_WP0)) == (u64)GWALK_LONG << KEY_MODE_SHIFT;
+    return sh->can_forward && (p->flags & (PAGE_LOOSE | PAGE_LISTED)) == sh->forward_flags &&
+           key_forwards(p->key);
+}
+/* An entry was forwarded, or a link made, in some page. */
+static inline void note_unproven(struct shadow *sh)
+{
+    sh->unproven |= sh->forward_flags != 0;
 }
 
 /* The 4-level root in use: never killed or moved. PAE roots are no pool pages. */
@@ -317,6 +334,7 @@ u64 shadow_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary);
 void shadow_sync_address(struct shadow *sh, gva_t gva);
 void shadow_sync_all(struct shadow *sh);
 void shadow_sync_relinked(struct shadow *sh);
+void shadow_prove(struct shadow *sh); /* shadow_revoke.c: do the others see all that unproven stands for? */
 /*
  * A new link leads to page no, which has been reachable before. Its entries may be behind: INVLPG refreshes loose tables
  * along the path of its address only, and there was no path; and of a traced table's patches some may have come only
@@ -336,10 +354,22 @@ static inline void shadow_note_link(struct shadow *sh, u32 no, u32 reach)
 /* Ends every call that may have changed entries. */
 static inline void shadow_settle(struct shadow *sh)
 {
-    if (unlikely(sh->relinked))
+    if (unlikely(sh->unsettled)) {
         shadow_sync_relinked(sh);
+        if (sh->unproven)
+            shadow_prove(sh);
+    }
 }
 void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
+
+/* shadow_revoke.c: own faults with no exit while there are other vCPUs (mm/revoke.h). */
+void shadow_list_page(struct shadow *sh,
+                      u32 no); /* others can revoke its entries from now on, if there is room */
+void shadow_unlist_page(struct shadow *sh, u32 no); /* it is about to be STALE */
+/* Frees STALE frames and those that free_all says, but what others may be about to look at. */
+void shadow_frames_free(struct shadow *sh, bool free_all);
+/* Entries first .. last of a table, in all other vCPUs' shadows, before a store of this vCPU that it has announced. */
+void shadow_revoke(struct shadow *sh, u64 gfn, u32 first, u32 last);
 
 /* shadow_patch.c: the channels. */
 /* Which of the vCPUs first .. first + 7 are in the middle of a store: a byte each. */

@@ -69,6 +69,7 @@ void shadow_forward_around(struct shadow *sh, u32 no, u32 slot)
     u32 first = slot & ~(count - 1);
     struct shadow_table table = shadow_table(sh, p->key);
 
+    shadow_list_page(sh, no);
     if (!table.at || !page_forwards(sh, p))
         return;
     for (u32 i = first; i < first + count; i++)
@@ -89,13 +90,20 @@ static bool worth_tracing(struct shadow *sh, u32 no)
     return sh->streak >= STREAK || p->faults >= (u32)sh->tuning.demand_faults << p->patience;
 }
 
+/* Then tracing it would disturb them. */
+static bool others_write(const struct shadow *sh, u64 gfn)
+{
+    return atomic_load_explicit(&sh->vm->traces->frame[gfn].writable, memory_order_relaxed) & ~sh->users;
+}
+
 /* The guest's entry is not present. */
 static void own_fault(struct shadow *sh, u32 no, u32 slot, u64 primary)
 {
     refresh(sh, no, slot, primary);
     if (!sh->can_forward)
         return;
-    if ((sh->page[no].flags & PAGE_LOOSE) && worth_tracing(sh, no))
+    if ((sh->page[no].flags & PAGE_LOOSE) && worth_tracing(sh, no) &&
+        !others_write(sh, key_gfn(sh->page[no].key)))
         shadow_retrace(sh, key_gfn(sh->page[no].key));
     shadow_forward_around(sh, no, slot);
 }

@@ -144,13 +144,13 @@ void shadow_resync(struct shadow *sh)
     }
 }
 
-/* Derives every present entry made from a table again. */
+/* Derives every entry made from a table again that is present (or was until it was revoked) or forwarded. */
 static void rederive_table(struct shadow *sh, u64 gfn)
 {
     FOR_PAGES_OF(sh, gfn, no)
     {
-        for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++) {
-            if (entry_get(sh, no, slot))
+        for (u32 slot = 0; slot < ENTRIES && (sh->page[no].live || sh->page[no].forwarded); slot++) {
+            if (entry_raw(sh, no, slot) != entry_absent(sh))
                 shadow_rederive(sh, no, slot, shadow_primary(sh, sh->page[no].key, slot));
         }
     }
@@ -162,7 +162,7 @@ static rarely_run void read_tables_being_written(struct shadow *sh, u32 first, u
     for (; bytes; bytes &= bytes - 1) {
         struct shadow *other = sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8];
         for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
-            u64 gfn = atomic_load_explicit(&other->writing[i], memory_order_relaxed);
+            u64 gfn = atomic_load_explicit(&other->writing[i], memory_order_acquire);
             if (gfn)
                 rederive_table(sh, gfn - 1);
         }
@@ -171,6 +171,8 @@ static rarely_run void read_tables_being_written(struct shadow *sh, u32 first, u
 
 void shadow_drain_now(struct shadow *sh)
 {
+    if (unlikely(revoke_list_cut(&sh->list)))
+        leaf_forget(sh);
     for (u32 first = 0; first < sh->vm->vcpus && sh->vm->vcpus > 1; first += 8) {
         u64 bytes = shadow_others_storing(sh, first);
         if (unlikely(bytes))
@@ -222,6 +224,8 @@ static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
 /* Everybody stops relying on the trace of gfn. discard: the page is probably no table any more. */
 static void end_trace(struct shadow *sh, u64 gfn, bool discard)
 {
+    if (sh->vm->vcpus > 1) /* announced: afterwards a store may be seen by nobody */
+        shadow_revoke(sh, gfn, 0, ENTRIES - 1);
     u64 told = trace_give_up(trace_of(sh->vm->traces, gfn)) & ~BIT(sh->consumer);
 
     if (sh->vm->vcpus == 1)
@@ -320,12 +324,16 @@ static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)
 void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)
 {
     u64 first = gpa.v >> PAGE_SHIFT, last = (gpa.v + length - 1) >> PAGE_SHIFT;
+    u32 from = (gpa.v & PAGE_MASK) / sizeof(u64), to = ((gpa.v + length - 1) & PAGE_MASK) / sizeof(u64);
 
     if (sh->vm->vcpus == 1)
         return;
-    atomic_store_explicit(&sh->writing[0], first + 1, memory_order_relaxed);
-    atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_relaxed);
+    atomic_store_explicit(&sh->writing[0], first + 1, memory_order_release);
+    atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_release);
     atomic_store_explicit(&sh->vm->storing[sh->vcpu], 1, memory_order_seq_cst);
+    shadow_revoke(sh, first, from, last == first ? to : ENTRIES - 1);
+    if (unlikely(last != first))
+        shadow_revoke(sh, last, 0, to);
 }
 
 static void write_end(struct shadow *sh)
@@ -353,6 +361,7 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
     u64 gfn = gpa.v >> PAGE_SHIFT;
     struct trace *t = trace_of(sh->vm->traces, gfn);
 
+    shadow_write_begin(sh, gpa, 1);
     if (t && trace_active(t))
         end_trace(sh, gfn, false);
     else
@@ -365,6 +374,7 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
 
 struct flush shadow_rewrite(struct shadow *sh, gpa_t gpa)
 {
+    shadow_write_begin(sh, gpa, 1);
     end_trace(sh, gpa.v >> PAGE_SHIFT, true);
     if (sh->vm->vcpus > 1)
         write_end(sh);

@@ -22,6 +22,7 @@ void shadow_frame_give(struct shadow *sh, u32 frame)
 {
     struct shadow_page *p = &sh->page[frame];
 
+    sh->listed -= (p->flags & PAGE_LISTED) != 0;
     memset(p, 0, sizeof *p);
     p->hash_next = sh->free_frame;
     sh->free_frame = frame + 1;
@@ -54,6 +55,8 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
     p->hash_next = *head;
     *head = no + 1;
     counter_one(&sh->stats.pages_made);
+    if (key_level(key) > 1)
+        shadow_list_page(sh, no);
     if (!key_direct(key))
         shadow_table_trace(sh, no);
     return no + 1;
@@ -62,7 +65,7 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
 bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
 {
     _Atomic u64 *at = &page_entries(sh, no)[slot];
-    u64 raw = atomic_load_explicit(at, memory_order_relaxed), old = entry_known(raw);
+    u64 raw = atomic_load_explicit(at, memory_order_relaxed), old = entry_was(raw);
     struct shadow_page *p = &sh->page[no];
     bool leaf = key_level(p->key) == 1;
     bool mapped = leaf && !key_direct(p->key); /* in the rmap: direct pages are found by gfn */
@@ -70,7 +73,7 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
 
     if (unlikely(p->forwarded && raw == ENTRY_FORWARDED))
         p->forwarded--;
-    else if (old == entry)
+    else if (old == entry && likely(!old || old == raw))
         return true;
     if (old) {
         if (entry_narrows(old, entry))
@@ -84,8 +87,11 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
     if (mapped && entry && (moved || !old) &&
         !rmap_add(&sh->rmap, (entry & PTE_ADDR_MASK) >> PAGE_SHIFT, RMAP_LOCATION(no, slot)))
         entry = 0;
-    if (!leaf && entry && (moved || !old))
-        shadow_note_link(sh, link_page(sh, entry), p->reach);
+    if (!leaf && entry) {
+        note_unproven(sh);
+        if (moved || !old || old != raw) /* a revoked link is none, as INVLPG sees it */
+            shadow_note_link(sh, link_page(sh, entry), p->reach);
+    }
     p->live = (u16)(p->live + (entry != 0) - (old != 0));
     atomic_store_explicit(at, entry ? entry : entry_absent(sh), memory_order_release);
     return entry != 0;
@@ -99,7 +105,8 @@ void shadow_entry_forward(struct shadow *sh, u32 no, u32 slot)
         return;
     shadow_entry_set(sh, no, slot, 0);
     atomic_store_explicit(&page_entries(sh, no)[slot], ENTRY_FORWARDED, memory_order_release);
-    p->forwarded++;
+    p->forwarded += p->forwarded < ENTRIES; /* those that were revoked are still counted */
+    note_unproven(sh);
 }
 
 void shadow_page_withdraw(struct shadow *sh, u32 no)
@@ -107,13 +114,14 @@ void shadow_page_withdraw(struct shadow *sh, u32 no)
     for (u32 slot = 0; slot < ENTRIES && sh->page[no].forwarded; slot++)
         if (entry_raw(sh, no, slot) == ENTRY_FORWARDED)
             shadow_entry_set(sh, no, slot, 0);
+    sh->page[no].forwarded = 0;
 }
 
 void shadow_page_clear(struct shadow *sh, u32 no)
 {
     shadow_page_withdraw(sh, no);
     for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++)
-        if (entry_get(sh, no, slot))
+        if (entry_was(entry_raw(sh, no, slot)))
             shadow_entry_set(sh, no, slot, 0);
 }
 
@@ -151,9 +159,10 @@ void shadow_page_kill(struct shadow *sh, u32 no)
     if (p->flags & PAGE_LOOSE)
         shadow_unloosen(sh, no);
     unhash(sh, no);
+    shadow_unlist_page(sh, no);
     p->key = 0;
     p->hash_next = 0;
-    p->flags = 0;
+    p->flags &= PAGE_LISTED;
     p->reach = REACH_NONE;
     p->state = PAGE_STALE;
     sh->stale_count++;
@@ -179,6 +188,7 @@ static void note_references(struct shadow *sh)
                 continue;
             sh->page[link_page(sh, e)].flags |= PAGE_REFERENCED;
             atomic_store_explicit(&page_entries(sh, no)[slot], e & ~PTE_A, memory_order_relaxed);
+            note_unproven(sh); /* it may have been revoked just now */
         }
     }
 }
@@ -210,7 +220,7 @@ static void free_stale(struct shadow *sh)
         if (p->state != PAGE_LIVE || key_level(p->key) == 1)
             continue;
         for (u32 slot = 0; slot < ENTRIES && p->live; slot++) {
-            u64 e = entry_get(sh, no, slot);
+            u64 e = entry_was(entry_raw(sh, no, slot));
             if (e && sh->page[link_page(sh, e)].state == PAGE_STALE)
                 shadow_entry_set(sh, no, slot, 0);
         }
@@ -218,10 +228,7 @@ static void free_stale(struct shadow *sh)
     for (u32 i = 0; i < PAE_ROOT_SLOTS * 4; i++)
         if (sh->low_frame[i] && sh->page[link_page(sh, sh->low_frame[i])].state == PAGE_STALE)
             sh->low_frame[i] = 0;
-    for (u32 no = 0; no < sh->frame_count; no++)
-        if (sh->page[no].state == PAGE_STALE)
-            shadow_frame_give(sh, no);
-    sh->stale_count = 0;
+    shadow_frames_free(sh, false);
     shadow_owe(sh, FLUSH_ALL);
 }
 

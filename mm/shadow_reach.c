@@ -42,8 +42,8 @@ void shadow_reach_join(struct shadow *sh, u32 no, u32 from)
         return;
     p->reach = p->reach == REACH_NONE || !root_lives(sh, p->reach) ? from : REACH_ANY;
     left = key_level(p->key) > 1 ? p->live : 0;
-    for (u32 slot = 0; left; slot++) {
-        u64 e = entry_get(sh, no, slot);
+    for (u32 slot = 0; left && slot < ENTRIES; slot++) {
+        u64 e = entry_was(entry_raw(sh, no, slot));
         if (!e)
             continue;
         left--;

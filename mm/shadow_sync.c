@@ -47,6 +47,7 @@ void shadow_unloosen(struct shadow *sh, u32 no)
     struct shadow_page *p = &sh->page[no];
 
     list_remove(sh, no);
+    note_unproven(sh); /* its links have been nobody's to revoke */
     shadow_choose_filter(sh);
     p->flags &= (u8) ~(PAGE_LOOSE | PAGE_FRESH);
     p->calm = 0;
@@ -191,7 +192,7 @@ u64 shadow_rederive(struct shadow *sh, u32 no, u32 slot, u64 primary)
     shadow_note_primary(sh, no, slot, primary);
     if (likely(key_plain(key)))
         return leaf_rederive(sh, no, slot, primary);
-    old = entry_get(sh, no, slot);
+    old = entry_was(entry_raw(sh, no, slot));
     new = shadow_derive(sh, key, slot, primary);
     if (key_level(key) > 1) {
         if (new)
@@ -215,7 +216,7 @@ static inline bool sync_entry(struct shadow *sh, u32 no, u32 slot, u64 primary)
 
     if (snapshot && snapshot[slot] == primary && !(p->flags & PAGE_FRESH))
         return false;
-    old = entry_get(sh, no, slot);
+    old = entry_was(entry_raw(sh, no, slot));
     return ((old ^ shadow_rederive(sh, no, slot, primary)) & ~PTE_A) || snapshot;
 }
 
@@ -226,7 +227,7 @@ static u32 sync_fresh(struct shadow *sh, u32 no, struct shadow_table table)
     u32 changed = 0;
 
     for (u32 slot = 0; slot < ENTRIES; slot++) {
-        u64 old = entry_get(sh, no, slot), primary = shadow_primary_in(table, p->key, slot);
+        u64 old = entry_was(entry_raw(sh, no, slot)), primary = shadow_primary_in(table, p->key, slot);
         if (old || (primary & PTE_P))
             changed += ((old ^ shadow_rederive(sh, no, slot, primary)) & ~PTE_A) != 0;
         else
@@ -251,7 +252,7 @@ static bool sync_page(struct shadow *sh, u32 no)
     }
     if (!snapshot) { /* only what is present can be stale */
         for (u32 slot = 0; slot < ENTRIES && p->live; slot++)
-            if (entry_get(sh, no, slot))
+            if (entry_was(entry_raw(sh, no, slot)))
                 changed += sync_entry(sh, no, slot, shadow_primary_in(table, p->key, slot));
         return changed != 0;
     }

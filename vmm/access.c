@@ -103,7 +103,7 @@ static enum err write_ram(struct vcpu *v, gpa_t gpa, const void *from, unsigned 
     shadow_write_begin(&v->shadow, gpa, size);
     enum err e = guest_mem_write(&v->vm->p2m, gpa, from, size);
     vcpu_flush(v, shadow_write_done(&v->shadow, gpa, size));
-    v->access.write_begun = false;
+    v->access.begun = ACCESS_NOT_BEGUN;
     return e;
 }
 
@@ -171,7 +171,7 @@ enum emulate_status access_cmpxchg(struct vcpu *v, gva_t gva, unsigned size, con
     shadow_write_begin(&v->shadow, p.gpa[0], size);
     enum err e = guest_mem_cmpxchg(&v->vm->p2m, p.gpa[0], size, &seen[0], desired[0]);
     vcpu_flush(v, shadow_write_done(&v->shadow, p.gpa[0], size));
-    v->access.write_begun = false;
+    v->access.begun = ACCESS_NOT_BEGUN;
     return e == ERR_OK ? EMULATE_OK : EMULATE_RETRY;
 }
 

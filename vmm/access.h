@@ -12,7 +12,7 @@ extern const struct emulate_ops access_ops;
 /* Starts the emulation of an instruction at that privilege: no fault yet. */
 void access_begin(struct vcpu *v, u32 cpl, u64 rflags);
 
-/* After access_begin(): the shadow has just translated `at` to `gpa` for a permitted write, and has begun it
+/* After access_begin(): the shadow has just translated `at` to `gpa` for a permitted write, and has begun a byte there
  * (SHADOW_TRACED_WRITE). */
 void access_hint(struct vcpu *v, gva_t at, gpa_t gpa);
 

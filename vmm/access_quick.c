@@ -33,7 +33,7 @@ void access_hint(struct vcpu *v, gva_t at, gpa_t gpa)
     a->hint_gpa = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE));
     a->hint_bytes = guest_mem_pointer(&v->vm->p2m, a->hint_gpa, true);
     a->hint_page = a->hint_bytes ? ALIGN_DOWN(at.v, PAGE_SIZE) | 1 : 0;
-    a->write_begun = true;
+    a->begun = ALIGN_DOWN(gpa.v, WORD);
 }
 
 void access_hint_device(struct vcpu *v, gva_t at, gpa_t gpa, bool write)
@@ -66,9 +66,9 @@ static inline gpa_t hinted_begin(struct vcpu *v, gva_t gva, unsigned size)
 {
     gpa_t gpa = GPA(v->access.hint_gpa.v | (gva.v & PAGE_MASK));
 
-    if (unlikely(!v->access.write_begun))
+    if (unlikely(v->access.begun != ALIGN_DOWN(gpa.v, WORD)))
         shadow_write_begin(&v->shadow, gpa, size);
-    v->access.write_begun = false;
+    v->access.begun = ACCESS_NOT_BEGUN;
     return gpa;
 }
 

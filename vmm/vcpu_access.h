@@ -4,6 +4,8 @@
 #include "arch/types.h"
 #include "vmm/decode_cache.h"
 
+#define ACCESS_NOT_BEGUN 1u
+
 struct vcpu_access {
     u64 rflags;          /* at the exit */
     u32 rights;          /* GWALK_USER at CPL 3, GWALK_AC with RFLAGS.AC; 0 for accesses of the CPU itself */
@@ -18,7 +20,7 @@ struct vcpu_access {
     u64 device_page;   /* linear page | 1 of a device that the shadow has just looked up, 0: none ... */
     u32 device_access; /* ... for GWALK_WRITE, or for reads only (0) */
     gpa_t device_gpa;
-    bool write_begun; /* shadow_write_begin() has been done for that page */
+    u64 begun; /* shadow_write_begin() has been done for the word at this gpa; else ACCESS_NOT_BEGUN */
     u32 fetch_bytes;
     union {
         u8 code[DECODE_WINDOW]; /* the first bytes at RIP; fetch_bytes of them are valid */

@@ -1,8 +1,10 @@
 # Models: every program explores one scenario with the real code, as it is or with one mistake made in a copy of it
 # (broken/), and exits 0 when it holds or the mistake was found. See tests/model/README.md.
 MODEL_VARIANTS := \
-    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace giveup queue room landing grant) \
+    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace giveup revoke cut reuse queue room landing grant) \
     $(addsuffix -store_without_ordering,channel overflow nomemory) trace-not_announced giveup-not_announced \
+    $(addsuffix -not_announced,revoke cut reuse) $(addsuffix -not_looked,revoke cut reuse) \
+    $(addsuffix -revoked_late,revoke cut) \
     $(basename $(notdir $(wildcard tests/model/broken/*.sed)))
 
 MODEL_SOURCES_channel := mm/channel.c
@@ -13,12 +15,15 @@ MODEL_SOURCES_matrix := $(MODEL_SOURCES_overflow)
 MODEL_SOURCES_nomemory := $(MODEL_SOURCES_overflow)
 MODEL_SOURCES_trace := mm/trace.c
 MODEL_SOURCES_giveup := mm/trace.c
+MODEL_SOURCES_revoke := mm/revoke.c
+MODEL_SOURCES_cut := mm/revoke.c
+MODEL_SOURCES_reuse := mm/revoke.c
 MODEL_SOURCES_queue := ipc/queue.c
 MODEL_SOURCES_room := ipc/send.c ipc/receive.c ipc/page.c ipc/grant.c ipc/landing.c ipc/queue.c
 MODEL_SOURCES_landing := $(MODEL_SOURCES_room)
 MODEL_SOURCES_grant := $(MODEL_SOURCES_room)
 MODEL_INPUTS := $(wildcard tests/model/*.[ch] tests/model/*.sed tests/model/broken/*.sed mm/channel.[ch] mm/matrix.[ch] \
-                mm/trace.[ch] ipc/*.[ch] arch/types.h arch/err.h) tests/model/build_model tests/model/model.mk
+                mm/trace.[ch] mm/revoke.[ch] ipc/*.[ch] arch/types.h arch/err.h) tests/model/build_model tests/model/model.mk
 
 SPIN_MODELS := $(notdir $(basename $(wildcard tests/model/*.pml)))
 MODEL_BINS += $(MODEL_VARIANTS:%=$(BUILD)/model/%) $(SPIN_MODELS:%=$(BUILD)/model/spin_%)

@@ -7,3 +7,4 @@ s/^#define MSG_QUEUE_STAGED .*/#define MSG_QUEUE_STAGED 1u/
 s/^#define LANDING_SLOTS .*/#define LANDING_SLOTS 2u/
 s/^#define IPC_VMS_MAX .*/#define IPC_VMS_MAX 2u/
 /^_Static_assert/d
+s/REVOKE_WAYS     8u/REVOKE_WAYS     1u/

@@ -153,7 +153,7 @@ static inline bool hw_walk(struct hw *h, u64 va, bool write, struct tlb_line *ou
             return false;
         }
         if (h->spare_bit && (*e & HW_SPARE_BIT)) {
-            if (*e != ~0ull)
+            if (*e != ~0ull && level == 1) /* a link may be revoked (mm/revoke.h) */
                 h->broken = "bits of the guest's in an absent shadow entry";
             *why = 9;
             return false;

@@ -1,4 +1,4 @@
-/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_reach.c mm/shadow_patch.c
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c
  * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /*
  * test_shadow.c - single properties of the shadow MMU, one small guest each: what exits, what is flushed,
@@ -112,7 +112,7 @@ static u64 leaf(const struct shadow *s, u64 va)
     u64 at = s->root.v;
     for (int level = 4; level > 0; level--) {
         u64 e = ((u64 *)at)[va >> (12 + 9 * (level - 1)) & 511];
-        if (!e || e == ~0ull)
+        if (!e || (e & BIT(51)))
             return 0;
         if (level == 1)
             return e;
@@ -645,7 +645,7 @@ static u64 found(const struct shadow *s, u64 va)
     u64 at = s->root.v;
     for (int level = 4;; level--) {
         u64 e = ((u64 *)at)[va >> (12 + 9 * (level - 1)) & 511];
-        if (!e || e == ~0ull || level == 1)
+        if (!e || (e & BIT(51)) || level == 1)
             return e;
         at = e & PTE_ADDR_MASK;
     }
@@ -696,15 +696,106 @@ static void a_table_paged_on_demand_is_traced_again(void **state)
     clean(sh);
 }
 
+/* Between the announcement of a store and the store itself. */
+static void another_vcpus_store_takes_a_fault_back_before_it_is_seen(void **state)
+{
+    u64 va = VA + (7 << 12);
+    gpa_t at = GPA(103 << 12 | 7 << 3);
+    (void)state;
+    start(3, tuned());
+    table(103)[7] = table(103)[8] = 0;
+    touch(&sh[0], VA, 0);
+    touch(&sh[1], VA, 0);
+    assert_int_equal(touch(&sh[1], va, 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
+    assert_int_equal(found(&sh[1], va), 0);
+    shadow_write_begin(&sh[0], at, 8);
+    assert_int_equal(found(&sh[1], va), ~0ull);
+    assert_int_equal(found(&sh[1], va + PAGE_SIZE), 0);
+    assert_int_equal(touch(&sh[1], va, 0),
+                     SHADOW_GUEST_FAULT); /* still, but of this nobody can be sure now */
+    assert_int_equal(found(&sh[1], va), 0);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE);
+    table(103)[7] = 2300 << 12 | PAGE;
+    (void)shadow_write_done(&sh[0], at, 8);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE); /* its patch is there */
+    assert_int_equal(touch(&sh[1], va, 0), SHADOW_RESUME);
+    assert_int_equal(gfn_of(found(&sh[1], va)), 2300);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
+    (void)shadow_give_up(&sh[0], GPA(103 << 12)); /* from now on the guest may write it unseen */
+    assert_int_equal(found(&sh[1], va + PAGE_SIZE), ~0ull);
+    for (u32 i = 0; i < 2; i++)
+        clean(&sh[i]);
+}
+
+/* The way to what is forwarded: the store changes a link of the other vCPU's, which its hardware may have cached. */
+static void another_vcpus_store_cuts_the_way_to_a_fault(void **state)
+{
+    u64 va = VA + (7 << 12);
+    gpa_t at = GPA(102 << 12);
+    (void)state;
+    start(2, tuned());
+    table(103)[7] = 0;
+    touch(&sh[0], VA, 0);
+    touch(&sh[1], VA, 0);
+    assert_int_equal(touch(&sh[1], va, 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(touch(&sh[1], va + PAGE_SIZE, 0), SHADOW_RESUME);
+    assert_int_equal(found(&sh[1], va), 0);
+    for (u64 i = 0; i < 512; i++)
+        table(104)[i] = (2000 + i) << 12 | PAGE;
+    shadow_write_begin(&sh[0], at, 8);
+    assert_int_equal(leaf(&sh[1], va), 0);
+    assert_true(found(&sh[1], va) & BIT(51)); /* it exits there, however often */
+    assert_int_equal(touch(&sh[1], va + PAGE_SIZE, 0), SHADOW_RESUME);
+    assert_int_equal(gfn_of(leaf(&sh[1], va + PAGE_SIZE)), 1032); /* nothing has changed yet */
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE);
+    table(102)[0] = 104 << 12 | TABLE;
+    (void)shadow_write_done(&sh[0], at, 8);
+    assert_int_equal(touch(&sh[1], va, 0), SHADOW_RESUME);
+    assert_int_equal(gfn_of(leaf(&sh[1], va)), 2007);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
+    assert_int_equal(shadow_set_paging(&sh[1], &ps).width, FLUSH_NONGLOBAL); /* the way was another */
+    clean(&sh[1]);
+}
+
+static void a_frame_that_another_vcpu_may_look_at_is_not_used_again(void **state)
+{
+    u32 waits;
+    (void)state;
+    start(2, tuned());
+    table(103)[7] = 0;
+    touch(&sh[1], VA, 0);
+    assert_int_equal(touch(&sh[1], VA + (7 << 12), 0), SHADOW_GUEST_FAULT);
+    shadow_write_begin(&sh[0], GPA(103 << 12), 8);
+    (void)shadow_clear(&sh[1]);
+    waits = sh[1].stale_count;
+    assert_int_equal(waits, 1);
+    (void)shadow_write_done(&sh[0], GPA(103 << 12), 8);
+    (void)shadow_clear(&sh[1]);
+    assert_int_equal(sh[1].stale_count, 0);
+    assert_int_equal(sh[1].listed, 1); /* the root */
+    clean(&sh[1]);
+}
+
+/* A way that is remembered, to a link that was revoked for a store that did not come. */
+static void a_link_revoked_for_nothing_is_made_again(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    touch(&sh[1], VA, 0);
+    touch(&sh[1], VA + PAGE_SIZE, 0);
+    shadow_write_begin(&sh[0], GPA(102 << 12), 8);
+    shadow_write_begin(&sh[0], GPA(300 << 12), 8);
+    (void)shadow_write_done(&sh[0], GPA(300 << 12), 8);
+    assert_int_equal(leaf(&sh[1], VA), 0);
+    assert_int_equal(touch(&sh[1], VA, 0), SHADOW_RESUME);
+    assert_int_equal(gfn_of(leaf(&sh[1], VA)), 1024);
+    clean(&sh[1]);
+}
+
 static void some_faults_exit_all_the_same(void **state)
 {
     (void)state;
-    start(2, tuned()); /* another vCPU could make an entry present unseen */
-    assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
-    touch(sh, VA, 0);
-    table(103)[7] = 0;
-    assert_int_equal(touch(sh, VA + (7 << 12), 0), SHADOW_GUEST_FAULT);
-    assert_int_equal(found(sh, VA + (7 << 12)), ~0ull);
     host_maxphyaddr = 52; /* no spare bit */
     start(1, tuned());
     host_maxphyaddr = 46;
@@ -888,6 +979,10 @@ int main(void)
         cmocka_unit_test(a_link_back_to_a_rewritten_table_shows_what_was_written),
         cmocka_unit_test(the_guests_own_faults_need_no_exit),
         cmocka_unit_test(a_table_paged_on_demand_is_traced_again),
+        cmocka_unit_test(another_vcpus_store_takes_a_fault_back_before_it_is_seen),
+        cmocka_unit_test(another_vcpus_store_cuts_the_way_to_a_fault),
+        cmocka_unit_test(a_frame_that_another_vcpu_may_look_at_is_not_used_again),
+        cmocka_unit_test(a_link_revoked_for_nothing_is_made_again),
         cmocka_unit_test(some_faults_exit_all_the_same),
         cmocka_unit_test(a_page_that_is_rewritten_is_no_table),
         cmocka_unit_test(a_root_that_is_rewritten_is_read_again),

@@ -1,4 +1,4 @@
-/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_reach.c mm/shadow_patch.c
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c
  * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /*
  * test_shadow_oracle.c - random guests on the shadow MMU with a modelled TLB; every access must have a result
@@ -46,10 +46,14 @@ enum place {
     AT_DROP,
     AT_KICK,
     AT_WRITE,
-    AT_FILTER, /* not a flush: the filter of page faults is always on */
+    /* Not flushes: */
+    AT_FILTER, /* the filter of page faults is always on */
+    AT_REVOKE, /* stores do not revoke other vCPUs' entries */
+    AT_PROOF,  /* nor does a vCPU look whether they could have */
 };
-static const char *const place_name[] = {"nothing",        "fault", "invlpg", "invlpg's wide", "mov cr3",
-                                         "control change", "drop",  "kick",   "write",         "filter"};
+static const char *const place_name[] = {"nothing",         "fault", "invlpg", "invlpg's wide", "mov cr3",
+                                         "control change",  "drop",  "kick",   "write",         "filter",
+                                         "store of others", "proof"};
 
 struct vcpu {
     struct shadow sh;
@@ -68,8 +72,8 @@ static struct trace traces[O_PAGES];
 static struct trace_map trace_map;
 static struct shadow_vm vm;
 static struct oracle oracle;
-static u64 rng_state, seed_now, step_now, forwarded;
 static u64 quick_loads;
+static u64 rng_state, seed_now, step_now, forwarded, forwarded_smp;
 static enum place mutation;
 static bool violated;
 static char violation[400];
@@ -178,22 +182,53 @@ static void note_path(const struct paging_state *ps, u64 va)
 
 static void step(struct vcpu *c, int depth);
 
+struct access {
+    u64 va;
+    bool write, user, fetch, ac, implicit;
+};
+static void do_access(struct vcpu *c, const struct access *a, int depth);
+static u64 edited_va;
+
+/* AT_REVOKE: c does not find the pages of others. */
+static void hide_pages(struct vcpu *c, bool hide)
+{
+    static _Atomic u64 *list[VCPUS_MAX];
+
+    for (u32 i = 0; i < vcpus && mutation == AT_REVOKE; i++) {
+        if (&vcpu[i] == c)
+            continue;
+        if (hide)
+            list[i] = vcpu[i].sh.list.word;
+        vcpu[i].sh.list.word = hide ? NULL : list[i];
+    }
+}
+
+/* Between the steps of what c does, another vCPU does something, now and then at the address whose tables c edits. */
 static void interlude(struct vcpu *c, int depth)
 {
     if (vcpus > 1 && depth == 0 && one_in(3)) {
         struct vcpu *other = &vcpu[rnd() % vcpus];
         if (other != c)
-            for (u64 n = rnd() % 4; n > 0; n--)
-                step(other, 1);
+            for (u64 n = rnd() % 4; n > 0 && !violated; n--) {
+                struct access a = {edited_va ^ (rnd() % 4) << 12, one_in(3), one_in(2), false, true, false};
+                if (one_in(2))
+                    do_access(other, &a, 1);
+                else
+                    step(other, 1);
+            }
     }
 }
 
 /* The guest stores to its memory by an instruction that is emulated if the frame is traced. */
 static void guest_store(struct vcpu *c, u64 gpa, const void *bytes, u32 length, int depth)
 {
+    struct flush f;
+
     if (p2m_entry_type(p2m_get(&p2m, gpa >> 12)) != P2M_RAM_RW || (gpa & 0xfff) + length > PAGE_SIZE)
         return;
+    hide_pages(c, true);
     shadow_write_begin(&c->sh, GPA(gpa), length);
+    hide_pages(c, false);
     interlude(c, depth);
     if (guest_mem_write(&p2m, GPA(gpa), bytes, length) != ERR_OK) {
         return;
@@ -201,7 +236,10 @@ static void guest_store(struct vcpu *c, u64 gpa, const void *bytes, u32 length, 
     for (u64 w = gpa & ~7ull; w < gpa + length; w += 8)
         o_note(&oracle, w);
     interlude(c, depth);
-    flush(c, shadow_write_done(&c->sh, GPA(gpa), length), AT_WRITE);
+    hide_pages(c, true);
+    f = shadow_write_done(&c->sh, GPA(gpa), length);
+    hide_pages(c, false);
+    flush(c, f, AT_WRITE);
 }
 
 static bool kick_pending(const struct vcpu *c, u64 gfn)
@@ -242,11 +280,6 @@ static void hardware_store(struct vcpu *c, u64 gpa)
 {
     hardware_store_value(c, gpa, random_word(&c->view.ps));
 }
-
-struct access {
-    u64 va;
-    bool write, user, fetch, ac, implicit;
-};
 
 static void access_succeeded(struct vcpu *c, const struct access *a, u64 hpa)
 {
@@ -340,6 +373,7 @@ static bool exits(enum shadow_filter filter, u32 error)
 static void check_forwarded(struct vcpu *c, const struct access *a, u32 error)
 {
     forwarded++;
+    forwarded_smp += vcpus > 1;
     if (!o_fault_legal(&oracle, &c->view, a->va, error))
         violate("va %llx error %x: a fault of the guest's that its tables do not give",
                 (unsigned long long)a->va, error);
@@ -354,6 +388,10 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
 
         violated_by = c;
         violated_at = a->va;
+        if (mutation == AT_PROOF && c->sh.unproven) {
+            c->sh.unproven = false;
+            shadow_choose_filter(&c->sh);
+        }
         hw_enter(&c->hw, &c->sh);
         r = hw_access(&c->hw, a->va, a->write, a->user, a->fetch, a->ac && !a->implicit);
         if (c->hw.broken) {
@@ -373,7 +411,9 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
             return;
         }
         interlude(c, depth);
+        hide_pages(c, true);
         f = shadow_fault(&c->sh, GVA(a->va), r.error, a->user || a->implicit ? 3 : 0, a->ac);
+        hide_pages(c, false);
         note_path(&c->view.ps, a->va);
         flush(c, f.flush, AT_FAULT);
         if (f.verdict == SHADOW_RESUME)
@@ -383,7 +423,10 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
             /* Giving up an untraced page is for WP=0 with SMAP, where it is known to bend SMAP for that page.
              */
             if (one_in(6) && trace_interest(&traces[f.gpa.v >> 12])) {
-                flush(c, shadow_give_up(&c->sh, f.gpa), AT_WRITE);
+                hide_pages(c, true);
+                f.flush = shadow_give_up(&c->sh, f.gpa);
+                hide_pages(c, false);
+                flush(c, f.flush, AT_WRITE);
                 continue;
             }
             emulate_store(c, f.gpa.v, depth);
@@ -485,6 +528,7 @@ static void edit_path(struct vcpu *c, u64 va, int depth)
     gwalk(&p2m, &c->view.ps, GVA(va), 0, &w);
     if (!w.top || w.level > w.top)
         return;
+    edited_va = va;
     level = one_in(3) ? w.level + (u32)rnd() % (w.top - w.level + 1u) : w.level;
     gpa = w.entry_gpa[level].v;
     e = w.entry[level];
@@ -507,6 +551,7 @@ static void demand_paging(struct vcpu *c, u64 va, int depth)
         struct access a = {va ^ (rnd() % 8) << 12, one_in(2), one_in(2), false, true, false};
         struct gwalk w;
         u64 e;
+        edited_va = a.va;
         do_access(c, &a, depth);
         gwalk(&p2m, &c->view.ps, GVA(a.va), 0, &w);
         if (!w.top || w.level > w.top)
@@ -522,6 +567,36 @@ static void demand_paging(struct vcpu *c, u64 va, int depth)
         do_access(c, &a, depth);
         if (one_in(6))
             mov_cr3(c);
+    }
+}
+
+/* Two vCPUs in one address space: what one makes present (or takes away) the other faults at, before, amid and after. */
+static void demand_together(struct vcpu *c, u64 va, int depth)
+{
+    struct vcpu *other = &vcpu[rnd() % vcpus];
+
+    if (other == c || depth || gwalk_mode_of(&other->view.ps) != gwalk_mode_of(&c->view.ps))
+        return;
+    if (other->view.ps.cr3 != c->view.ps.cr3) {
+        struct paging_state ps = other->view.ps;
+        ps.cr3 = c->view.ps.cr3;
+        set_paging(other, ps, false);
+    }
+    for (u64 n = 2 + rnd() % 12; n > 0 && !violated; n--) {
+        struct access a = {va ^ (rnd() % 4) << 12, one_in(3), one_in(2), false, true, false};
+        struct gwalk w;
+        u64 e;
+        edited_va = a.va;
+        do_access(other, &a, depth);
+        gwalk(&p2m, &c->view.ps, GVA(a.va), 0, &w);
+        if (!w.top || w.level > w.top)
+            return;
+        e = w.fault || one_in(4) ? w.entry[w.level] ^ PTE_P : w.entry[w.level] & ~1ull;
+        e |= PTE_A | PTE_D | PTE_W | PTE_U;
+        guest_store(c, w.entry_gpa[w.level].v, &e, c->view.ps.cr4 & CR4_PAE ? 8 : 4, depth);
+        do_access(other, &a, depth);
+        if (!(e & PTE_P))
+            invlpg(other, a.va);
     }
 }
 
@@ -608,6 +683,8 @@ static void step(struct vcpu *c, int depth)
     a.implicit = !a.user && one_in(5);
     if (kind < 55) {
         do_access(c, &a, depth);
+    } else if (kind < 78 && vcpus > 1 && one_in(demand)) {
+        demand_together(c, va, depth);
     } else if (kind < 78 && one_in(demand)) {
         demand_paging(c, va, depth);
     } else if (kind < 78) {
@@ -715,7 +792,7 @@ static void setup(void)
     violated = false;
     order = !one_in(3);
     churn = one_in(2) ? 20 : 2;
-    demand = one_in(2) ? 4 : 40;
+    demand = one_in(2) ? 40 : one_in(2) ? 4 : 2;
     spare_bit = !one_in(4);
     ps = random_mode();
     p2m_init(&p2m, p2m_words, O_PAGES);
@@ -790,8 +867,8 @@ static void every_result_is_legal(void **state)
         "%llu steps, seeds %llu..%llu: %llu fills, %llu guest faults, %llu traced writes, "
         "%llu posted, %llu applied, %llu rederived, %llu invalidated, %llu resyncs, %llu traces, %llu given "
         "up, "
-        "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs, %llu faults with no exit, %llu quick "
-        "loads of CR3\n",
+        "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs, %llu faults with no exit (%llu with several "
+        "vCPUs), %llu quick loads of CR3\n",
         (unsigned long long)done, (unsigned long long)first, (unsigned long long)(first + guests - 1),
         (unsigned long long)s.fills, (unsigned long long)s.guest_faults, (unsigned long long)s.traced_writes,
         (unsigned long long)s.patches_posted, (unsigned long long)s.patches_applied,
@@ -799,13 +876,13 @@ static void every_result_is_legal(void **state)
         (unsigned long long)s.resyncs, (unsigned long long)s.traces_installed,
         (unsigned long long)s.traces_given_up, (unsigned long long)s.retraced,
         (unsigned long long)s.kicks_served, (unsigned long long)s.reclaims, (unsigned long long)s.loose_syncs,
-        (unsigned long long)forwarded, (unsigned long long)quick_loads);
+        (unsigned long long)forwarded, (unsigned long long)forwarded_smp, (unsigned long long)quick_loads);
 }
 
 static void a_missing_flush_is_caught(void **state)
 {
     (void)state;
-    for (enum place m = AT_FAULT; m <= AT_FILTER; m++) {
+    for (enum place m = AT_FAULT; m <= AT_PROOF; m++) {
         if (m ==
             AT_WRITE) /* a write owes a flush only where a trace ends or begins: seldom the reason alone */
             continue;

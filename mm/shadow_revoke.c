@@ -1,0 +1,114 @@
+/*
+ * shadow_revoke.c - the guest's own faults with no exit in VMs of several vCPUs: the list of this vCPU's pages in which
+ * others may revoke entries, the proof that they find all they have to, and frames that they may still be looking at
+ * (mm/revoke.h).
+ */
+#include "mm/shadow_internal.h"
+
+#define ANNOUNCED_MAX (TRACE_VCPUS_MAX * SHADOW_WRITING_SLOTS)
+
+/* The tables to which others are storing now: their gfns. Returns how many. */
+static u32 announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX])
+{
+    u32 count = 0;
+
+    for (u32 first = 0; first < sh->vm->vcpus; first += 8)
+        for (u64 bytes = shadow_others_storing(sh, first); bytes; bytes &= bytes - 1) {
+            const struct shadow *other = sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8];
+            for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
+                u64 word = atomic_load_explicit(&other->writing[i], memory_order_acquire);
+                if (word)
+                    gfn[count++] = word - 1;
+            }
+        }
+    return count;
+}
+
+static bool have_page_of(const struct shadow *sh, u64 gfn)
+{
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        return true;
+    }
+    return false;
+}
+
+void shadow_prove(struct shadow *sh)
+{
+    u64 gfn[ANNOUNCED_MAX];
+    u32 count;
+
+    revoke_list_turn(&sh->list);
+    count = announced(sh, gfn);
+    sh->unproven = matrix_pending_others(sh->vm->matrix, sh->consumer);
+    while (count)
+        sh->unproven |= have_page_of(sh, gfn[--count]);
+    shadow_choose_filter(sh);
+}
+
+void shadow_list_page(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+    bool upper = key_level(p->key) > 1;
+
+    if (!sh->forward_flags || !key_forwards(p->key) || (p->flags & PAGE_LISTED))
+        return;
+    /* So that frames which wait for others cannot be all. */
+    if (sh->listed < sh->frame_count / 2 && revoke_list_add(&sh->list, key_gfn(p->key), no, upper)) {
+        p->flags |= PAGE_LISTED;
+        sh->listed++;
+    } else if (upper) {
+        sh->unlisted++;
+        shadow_choose_filter(sh);
+    }
+}
+
+void shadow_unlist_page(struct shadow *sh, u32 no)
+{
+    struct shadow_page *p = &sh->page[no];
+
+    if (p->flags & PAGE_LISTED) {
+        revoke_list_remove(&sh->list, key_gfn(p->key), no);
+        p->table = (u32)key_gfn(p->key);
+    } else if (sh->forward_flags && key_forwards(p->key) && key_level(p->key) > 1) {
+        sh->unlisted--;
+        shadow_choose_filter(sh);
+    }
+}
+
+static bool awaited(const struct shadow_page *p, const u64 *gfn, u32 count)
+{
+    for (u32 i = 0; i < count && (p->flags & PAGE_LISTED); i++)
+        if ((u32)gfn[i] == p->table)
+            return true;
+    return false;
+}
+
+void shadow_frames_free(struct shadow *sh, bool free_all)
+{
+    u64 gfn[ANNOUNCED_MAX];
+    u32 count = 0;
+
+    if (sh->listed) /* after they were taken out of the list */
+        count = announced(sh, gfn);
+    sh->stale_count = 0;
+    for (u32 no = sh->frame_count; no-- > 0;) {
+        const struct shadow_page *p = &sh->page[no];
+        if (p->state == PAGE_STALE && unlikely(awaited(p, gfn, count)))
+            sh->stale_count++;
+        else if (p->state == PAGE_STALE || (free_all && p->state != PAGE_LIVE))
+            shadow_frame_give(sh, no);
+    }
+}
+
+void shadow_revoke(struct shadow *sh, u64 gfn, u32 first, u32 last)
+{
+    const struct trace *t = trace_of(sh->vm->traces, gfn);
+    u64 others = t ? trace_interest(t) & ~BIT(sh->consumer) : 0;
+
+    for (; others; others &= others - 1) {
+        struct shadow *other = sh->vm->vcpu[__builtin_ctzll(others)];
+        if (other && other->list.word)
+            revoke_entries(&other->list, other->frames, gfn, first, last);
+    }
+}
