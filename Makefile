@@ -107,7 +107,7 @@ $(BUILD)/flags: FORCE
 FORCE:
 
 HOT := $(addprefix mm/,channel.c matrix.c gwalk.c guest_mem.c trace.c shadow.c shadow_derive.c shadow_fill.c shadow_leaf.c \
-                       shadow_patch.c shadow_pool.c shadow_sync.c shadow_reach.c shadow_lookup.c) \
+                       shadow_patch.c shadow_pool.c shadow_sync.c shadow_reach.c shadow_lookup.c shadow_revoke.c revoke.c) \
        vmx/vcpu.c vmm/exit.c vmm/exit_cpu.c vmm/exit_cr.c vmm/exit_io.c vmm/exit_memory.c vmm/sched.c \
        vmm/access_quick.c vmm/emulate_quick.c vmm/dev/vcpuid.c
 $(HOT:%.c=$(BUILD)/hv/%.o): HV_CFLAGS += -O2

@@ -368,6 +368,13 @@ void shadow_list_page(struct shadow *sh,
 void shadow_unlist_page(struct shadow *sh, u32 no); /* it is about to be STALE */
 /* Frees STALE frames and those that free_all says, but what others may be about to look at. */
 void shadow_frames_free(struct shadow *sh, bool free_all);
+/* The other vCPUs that derived entries from a table. */
+static inline u64 shadow_others_interested(const struct shadow *sh, u64 gfn)
+{
+    const struct trace *t = trace_of(sh->vm->traces, gfn);
+
+    return t ? trace_interest(t) & ~BIT(sh->consumer) : 0;
+}
 /* Entries first .. last of a table, in all other vCPUs' shadows, before a store of this vCPU that it has announced. */
 void shadow_revoke(struct shadow *sh, u64 gfn, u32 first, u32 last);
 

@@ -224,7 +224,7 @@ static bool prefill_own(struct shadow *sh, u64 gfn, u32 offset, u32 size)
 /* Everybody stops relying on the trace of gfn. discard: the page is probably no table any more. */
 static void end_trace(struct shadow *sh, u64 gfn, bool discard)
 {
-    if (sh->vm->vcpus > 1) /* announced: afterwards a store may be seen by nobody */
+    if (sh->vm->vcpus > 1) /* while it is announced: a store afterwards may go unseen */
         shadow_revoke(sh, gfn, 0, ENTRIES - 1);
     u64 told = trace_give_up(trace_of(sh->vm->traces, gfn)) & ~BIT(sh->consumer);
 
@@ -321,19 +321,27 @@ static void wrote(struct shadow *sh, u64 gfn, u32 offset, u32 length)
         end_trace(sh, gfn, false);
 }
 
+static rarely_run void revoke_bytes(struct shadow *sh, u64 gpa, u32 length)
+{
+    u64 first = gpa >> PAGE_SHIFT, last = (gpa + length - 1) >> PAGE_SHIFT;
+    u32 slot = (gpa & PAGE_MASK) / sizeof(u64), end = ((gpa + length - 1) & PAGE_MASK) / sizeof(u64);
+
+    shadow_revoke(sh, first, slot, last == first ? end : ENTRIES - 1);
+    if (last != first)
+        shadow_revoke(sh, last, 0, end);
+}
+
 void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)
 {
     u64 first = gpa.v >> PAGE_SHIFT, last = (gpa.v + length - 1) >> PAGE_SHIFT;
-    u32 from = (gpa.v & PAGE_MASK) / sizeof(u64), to = ((gpa.v + length - 1) & PAGE_MASK) / sizeof(u64);
 
     if (sh->vm->vcpus == 1)
         return;
     atomic_store_explicit(&sh->writing[0], first + 1, memory_order_release);
     atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_release);
     atomic_store_explicit(&sh->vm->storing[sh->vcpu], 1, memory_order_seq_cst);
-    shadow_revoke(sh, first, from, last == first ? to : ENTRIES - 1);
-    if (unlikely(last != first))
-        shadow_revoke(sh, last, 0, to);
+    if (unlikely(last != first || shadow_others_interested(sh, first)))
+        revoke_bytes(sh, gpa.v, length);
 }
 
 static void write_end(struct shadow *sh)

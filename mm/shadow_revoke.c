@@ -103,10 +103,7 @@ void shadow_frames_free(struct shadow *sh, bool free_all)
 
 void shadow_revoke(struct shadow *sh, u64 gfn, u32 first, u32 last)
 {
-    const struct trace *t = trace_of(sh->vm->traces, gfn);
-    u64 others = t ? trace_interest(t) & ~BIT(sh->consumer) : 0;
-
-    for (; others; others &= others - 1) {
+    for (u64 others = shadow_others_interested(sh, gfn); others; others &= others - 1) {
         struct shadow *other = sh->vm->vcpu[__builtin_ctzll(others)];
         if (other && other->list.word)
             revoke_entries(&other->list, other->frames, gfn, first, last);
