@@ -867,7 +867,8 @@ static void every_result_is_legal(void **state)
         "%llu steps, seeds %llu..%llu: %llu fills, %llu guest faults, %llu traced writes, "
         "%llu posted, %llu applied, %llu rederived, %llu invalidated, %llu resyncs, %llu traces, %llu given "
         "up, "
-        "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs, %llu faults with no exit (%llu with several "
+        "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs, %llu faults with no exit (%llu with "
+        "several "
         "vCPUs), %llu quick loads of CR3\n",
         (unsigned long long)done, (unsigned long long)first, (unsigned long long)(first + guests - 1),
         (unsigned long long)s.fills, (unsigned long long)s.guest_faults, (unsigned long long)s.traced_writes,
