@@ -2,7 +2,7 @@
 #include "mm/audit.h"
 #include "arch/log.h"
 #include "arch/string.h"
-#include "mm/shadow_internal.h"
+#include "mm/shadow_shared.h"
 
 #define ADDR_4K_MASK32 0xfffff000u
 #define ADDR_4M_MASK32 0xffc00000u
@@ -295,6 +295,12 @@ bool shadow_audit(struct shadow *sh, struct audit_report *report, struct flush *
 {
     bool clean = true;
 
+    if (shadow_is_view(sh)) {
+        struct shadow *tables = shadow_shared_enter(sh);
+        clean = shadow_audit(tables, report, flush);
+        shadow_shared_leave(sh, tables);
+        return clean;
+    }
     memset(report, 0, sizeof *report);
     shadow_drain(sh);
     shadow_settle(sh);

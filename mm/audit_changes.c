@@ -1,7 +1,7 @@
 /* audit_changes.c - the audit after each exit: which pages may have changed since the one before. */
 #include "arch/string.h"
 #include "mm/audit.h"
-#include "mm/shadow_internal.h"
+#include "mm/shadow_shared.h"
 
 #define WRITE_MAX 64u /* bytes that one emulated store may touch */
 
@@ -56,10 +56,18 @@ static bool patches_on_their_way(const struct shadow *sh)
 bool shadow_audit_changes(struct shadow *sh, struct audit_history *history, const gva_t *at,
                           struct audit_report *report, struct flush *flush)
 {
-    struct shadow_stats s = shadow_stats_read(sh);
-    u64 elsewhere = s.frames_dropped + s.kicks_served + s.reclaims + s.resyncs;
+    struct shadow_stats s;
+    u64 elsewhere;
     bool clean = true;
 
+    if (shadow_is_view(sh)) {
+        struct shadow *tables = shadow_shared_enter(sh);
+        clean = shadow_audit_changes(tables, history, at, report, flush);
+        shadow_shared_leave(sh, tables);
+        return clean;
+    }
+    s = shadow_stats_read(sh);
+    elsewhere = s.frames_dropped + s.kicks_served + s.reclaims + s.resyncs;
     memset(report, 0, sizeof *report);
     *flush = FLUSH_NOTHING;
     if (at) {

@@ -1,6 +1,6 @@
 /* shadow.c - set-up, the current root, and the guest's coherency events. */
 #include "arch/string.h"
-#include "mm/shadow_internal.h"
+#include "mm/shadow_shared.h"
 
 #define FRAMES_FIXED    256u        /* 1 MiB however small the guest */
 #define GUEST_PER_FRAME (400 * KIB) /* ~1 % of guest memory */
@@ -51,6 +51,8 @@ static u64 hash_size(u32 frames)
 
 u64 shadow_metadata_size(const struct shadow_config *c)
 {
+    if (c->shared)
+        return PAE_ROOT_SLOTS * sizeof(struct shadow_pae_root);
     return revoke_list_size(c->frame_count) + c->frame_count * sizeof(struct shadow_page) +
            PAE_ROOT_SLOTS * sizeof(struct shadow_pae_root) + hash_size(c->frame_count) +
            rmap_metadata_size(c->hfn_count);
@@ -63,7 +65,8 @@ static u32 frame_for_rmap(void *context)
     u32 no = sh->rmap_frames < sh->frame_count / 2 ? shadow_frame_take(sh) : RMAP_NO_FRAME;
 
     if (no == RMAP_NO_FRAME) {
-        sh->rmap_refused = true; /* only starting over gives its frames back */
+        /* Only starting over gives its frames back; those of tables may be in quarantine. */
+        sh->rmap_refused = !sh->shared || sh->rmap_frames >= sh->frame_count / 2;
         return no;
     }
     sh->rmap_frames++;
@@ -83,10 +86,14 @@ static bool config_valid(const struct shadow_config *c)
     return vm && vm->p2m && vm->traces && vm->matrix && vm->vcpus <= TRACE_VCPUS_MAX && c->vcpu < vm->vcpus &&
            vm->traces->count >= vm->p2m->count && c->frame_count >= SHADOW_FRAMES_MIN &&
            c->frame_count < RMAP_PAGES_MAX && c->hfn_base + c->hfn_count <= ENTRY_REVOKED >> PAGE_SHIFT &&
-           !(c->frames.v & PAGE_MASK) && c->frames.v && !(c->low_frame.v & PAGE_MASK) && c->low_frame.v &&
-           c->low_frame.v <= FOUR_GIB_FRAME && c->metadata && c->maxphyaddr >= 32 &&
+           !(c->frames.v & PAGE_MASK) && c->frames.v && c->metadata && c->maxphyaddr >= 32 &&
            c->maxphyaddr <= MAXPHYADDR_MAX && block_valid(c->tuning.prefill) &&
            block_valid(c->tuning.prefill_used);
+}
+
+static bool low_frame_valid(hpa_t at)
+{
+    return !(at.v & PAGE_MASK) && at.v && at.v <= FOUR_GIB_FRAME;
 }
 
 /* Every frame but those of LIVE pages becomes free, and those that other vCPUs may be looking at. */
@@ -94,29 +101,30 @@ static void free_all_frames(struct shadow *sh)
 {
     sh->free_frame = sh->free_count = 0;
     sh->rmap_frames = 0;
-    shadow_frames_free(sh, true);
+    if (sh->shared)
+        shadow_shared_free_all(sh);
+    else
+        shadow_frames_free(sh, true);
 }
 
-enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
+enum err shadow_make_tables(struct shadow *sh, const struct shadow_config *c)
 {
     u8 *m = c->metadata;
 
     if (!config_valid(c))
         return ERR_INVALID;
-    memset(sh, 0, sizeof *sh);
     sh->vm = c->vm;
     sh->vcpu = sh->consumer = c->vcpu;
     sh->users = BIT(c->vcpu);
     sh->maxphyaddr = c->maxphyaddr;
     sh->absent = c->host_maxphyaddr && c->host_maxphyaddr < MAXPHYADDR_MAX ? (u8)ENTRY_ABSENT : 0;
     sh->reserved = gwalk_reserved_common(GWALK_LONG, true, c->maxphyaddr);
-    sh->can_forward = sh->absent;
+    sh->can_forward = sh->absent && !sh->shared;
     sh->forward_flags = sh->can_forward && c->vm->vcpus > 1 ? PAGE_LISTED : 0;
     sh->tuning = c->tuning;
     sh->frames = hpa_to_ptr(c->frames);
     sh->frames_hpa = c->frames.v;
     sh->frame_count = c->frame_count;
-    sh->low_frame = hpa_to_ptr(c->low_frame);
     if (sh->forward_flags)
         revoke_list_init(&sh->list, m, c->frame_count);
     m += revoke_list_size(c->frame_count);
@@ -128,7 +136,6 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     sh->hash_shift = 64 - hash_bits_for(c->frame_count);
     m += hash_size(c->frame_count);
     memset(c->metadata, 0, (size_t)(m - (u8 *)c->metadata));
-    memset(sh->low_frame, 0, PAGE_SIZE);
     rmap_init(&sh->rmap, c->hfn_base, c->hfn_count, m, sh->frames, frame_for_rmap, sh);
     free_all_frames(sh);
     shadow_leaf_forget(sh);
@@ -137,6 +144,23 @@ enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
     sh->paging.maxphyaddr = c->maxphyaddr;
     sh->mode = GWALK_UNPAGED;
     sh->self = c->vm->matrix->consumer[c->vcpu].self;
+    return ERR_OK;
+}
+
+enum err shadow_init(struct shadow *sh, const struct shadow_config *c)
+{
+    if (!low_frame_valid(c->low_frame) || c->vcpu >= c->vm->vcpus)
+        return ERR_INVALID;
+    if (c->shared) {
+        shadow_shared_make_view(sh, c);
+    } else {
+        memset(sh, 0, sizeof *sh);
+        enum err e = shadow_make_tables(sh, c);
+        if (e != ERR_OK)
+            return e;
+        sh->low_frame = hpa_to_ptr(c->low_frame);
+        memset(sh->low_frame, 0, PAGE_SIZE);
+    }
     c->vm->vcpu[c->vcpu] = sh;
     (void)shadow_set_paging(sh, &(struct paging_state){.cr0 = CR0_PE, .maxphyaddr = c->maxphyaddr});
     return ERR_OK;
@@ -223,8 +247,11 @@ static void link_as_before(struct shadow *sh, u32 no, u32 before)
 /* shadow_pool_ensure() was called: there are frames. */
 static rarely_run u32 root_make(struct shadow *sh, u64 key)
 {
-    u32 no = shadow_page_make(sh, key);
+    u32 no;
 
+    if (sh->shared && !sh->free_count)
+        shadow_shared_spare_root(sh);
+    no = shadow_page_make(sh, key);
     counter_one(&sh->stats.root_builds);
     shadow_reach_name(sh, no - 1);
     if (key_level(sh->page[sh->root_page].key) == 4)
@@ -249,6 +276,7 @@ static inline void choose_long_root(struct shadow *sh)
 static void choose_root(struct shadow *sh)
 {
     sh->pae_root = sh->mode != GWALK_LONG;
+    sh->lookup_slow = sh->pae_root || sh->shared;
     if (!sh->pae_root) {
         choose_long_root(sh);
         return;
@@ -297,8 +325,10 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
     u64 old_root = sh->root.v;
     enum flush_width width = FLUSH_NONGLOBAL;
 
-    counter_one(&sh->stats.events);
+    if (shadow_is_view(sh))
+        return shadow_shared_set_paging(sh, ps);
     shadow_drain(sh);
+    counter_one(&sh->stats.events);
     if (unlikely(controls_changed(&sh->paging, ps))) {
         width = FLUSH_CONTEXT;
         sh->role = role_of(ps);
@@ -319,8 +349,10 @@ struct flush shadow_set_cr3(struct shadow *sh, u64 cr3)
 {
     u64 old_root = sh->root.v;
 
-    counter_one(&sh->stats.events);
+    if (shadow_is_view(sh))
+        return shadow_shared_set_cr3(sh, cr3);
     shadow_drain(sh);
+    counter_one(&sh->stats.events);
     shadow_pool_ensure(sh);
     sh->paging.cr3 = cr3;
     choose_long_root(sh);
@@ -337,6 +369,8 @@ struct flush shadow_invlpg(struct shadow *sh, gva_t gva)
 {
     struct flush f = {FLUSH_ADDRESS, gva};
 
+    if (shadow_is_view(sh))
+        return shadow_shared_invlpg(sh, gva);
     shadow_drain(sh);
     if (sh->loose_count)
         shadow_sync_address(sh, gva);
@@ -350,6 +384,8 @@ struct flush shadow_invlpg(struct shadow *sh, gva_t gva)
 /* Empties everything; the current root stays where it is. */
 struct flush shadow_clear(struct shadow *sh)
 {
+    if (shadow_is_view(sh))
+        return shadow_shared_clear(sh);
     for (u32 no = 0; no < sh->frame_count; no++) {
         struct shadow_page *p = &sh->page[no];
         if (p->state != PAGE_LIVE)
@@ -361,15 +397,22 @@ struct flush shadow_clear(struct shadow *sh)
             shadow_page_kill(sh, no);
         }
     }
-    memset(sh->low_frame, 0, PAGE_SIZE);
+    if (sh->shared) {
+        shadow_shared_cut_roots(sh, true);
+        shadow_shared_quarantine(sh);
+    } else {
+        shadow_cut_pae_roots(sh, sh->low_frame, true);
+    }
     shadow_leaf_forget(sh);
     sh->relinked = false;
     sh->rmap_refused = false;
     free_all_frames(sh);
     rmap_init(&sh->rmap, sh->rmap.hfn_base, sh->rmap.hfn_count, sh->rmap.directory, sh->frames,
               frame_for_rmap, sh);
-    if (!sh->pae_root) /* the request to end its trace may be among what was lost */
-        shadow_loosen(sh, sh->root_page, 0);
+    for (u32 no = 0; no < sh->frame_count;
+         no++) /* the request to end a root's trace may be among what was lost */
+        if (sh->page[no].state == PAGE_LIVE)
+            shadow_loosen(sh, no, 0);
     sh->owed = FLUSH_NOTHING;
     shadow_flushed(sh);
     return FLUSH_ALL;
@@ -386,9 +429,12 @@ static void drop_entry(struct shadow *sh, u32 no, u32 slot, u64 frame, bool read
 struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool read_only)
 {
     rmap_location at[RMAP_NODE_SLOTS];
-    u32 direct = shadow_direct_page(sh, gfn);
+    u32 direct;
     int count;
 
+    if (shadow_is_view(sh))
+        return shadow_shared_drop_frame(sh, gfn, frame, read_only);
+    direct = shadow_direct_page(sh, gfn);
     counter_one(&sh->stats.frames_dropped);
     shadow_drain(sh);
     if (direct)
@@ -422,6 +468,8 @@ struct flush shadow_service_kicks(struct shadow *sh)
 {
     struct flush all = FLUSH_NOTHING;
 
+    if (shadow_is_view(sh))
+        return shadow_shared_service_kicks(sh);
     for (u32 i = 0; i < SHADOW_KICK_SLOTS; i++) {
         u64 gfn = atomic_load_explicit(&sh->kick_gfn[i], memory_order_relaxed);
         if (!gfn)
@@ -442,6 +490,11 @@ struct flush shadow_service_kicks(struct shadow *sh)
 
 struct shadow_stats shadow_stats_read(const struct shadow *sh)
 {
+    if (sh->view_of) {
+        if (sh->vcpu)
+            return (struct shadow_stats){0};
+        sh = &sh->view_of->tables;
+    }
     return (struct shadow_stats){
 #define SHADOW_COUNTER(name) .name = counter_get(&sh->stats.name),
 #include "mm/shadow_counters.def"

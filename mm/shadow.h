@@ -21,6 +21,7 @@
 #pragma once
 #include "arch/counter.h"
 #include "arch/err.h"
+#include "arch/spinlock.h"
 #include "arch/types.h"
 #include "mm/gwalk.h"
 #include "mm/p2m.h"
@@ -77,9 +78,9 @@ struct shadow_vm {
     struct matrix *matrix; /* patch channels of this VM */
     struct shadow *vcpu[TRACE_VCPUS_MAX];
     u32 vcpus;
-    /* Makes the vCPUs in mask leave guest mode soon and call shadow_service_kicks(); does not wait. NULL if
-     * vcpus == 1. */
-    void (*kick)(void *context, u64 mask);
+    /* Makes the vCPUs in mask leave guest mode soon and call shadow_service_kicks(); does not wait. Returns those that are
+     * known not to be in the guest now: they call it before they enter it. NULL if vcpus == 1. */
+    u64 (*kick)(void *context, u64 mask);
     void *kick_context;
     /*
      * Byte v is 1 while vCPU v is between shadow_write_begin() and shadow_write_done(): its store may be visible
@@ -108,9 +109,11 @@ struct shadow_tuning {
 
 struct shadow_config {
     struct shadow_vm *vm;
-    u32 vcpu;                /* this vCPU's index in the VM */
-    u8 maxphyaddr;           /* the guest's */
-    u8 host_maxphyaddr;      /* the CPU's, 52 if the guest's own page faults shall exit too */
+    u32 vcpu;           /* this vCPU's index in the VM */
+    u8 maxphyaddr;      /* the guest's */
+    u8 host_maxphyaddr; /* the CPU's, 52 if the guest's own page faults shall exit too */
+    struct shadow_shared
+        *shared;             /* made before: this is a view of it, and only low_frame and metadata count */
     hpa_t frames;            /* contiguous zeroed page frames for shadow tables and the rmap */
     u32 frame_count;         /* at least SHADOW_FRAMES_MIN */
     hpa_t low_frame;         /* one zeroed frame below 4 GiB: PAE roots */
@@ -123,7 +126,7 @@ struct shadow_config {
 
 /* Suggested frame_count for a guest of that many bytes: ~1 % of it and a fixed minimum. */
 u32 shadow_frames_suggested(u64 guest_bytes);
-/* Needs vm-independent fields only: frame_count, hfn_count. */
+/* Needs vm-independent fields only: frame_count, hfn_count, shared. */
 u64 shadow_metadata_size(const struct shadow_config *config);
 
 /* Which page faults exit. The others are the guest's own, with the error code and CR2 that the CPU gives. */
@@ -151,20 +154,19 @@ struct shadow {
     u32 role; /* role bits common to all tables of the present paging state (shadow_internal.h) */
     u8 mode;  /* enum gwalk_mode */
     bool pae_root;
-    u8 filter; /* enum shadow_filter: which #PF must exit now */
-    u8 stale;  /* STALE_*: what was narrowed since the last flush (shadow_internal.h) */
-    struct {   /* roots by the values of CR3 that led to them, in the present role and mode: shadow_quick.h */
-        u64 cr3[SHADOW_ROOT_WAYS]; /* ~0: none */
-        u64 root[SHADOW_ROOT_WAYS];
-        u32 page[SHADOW_ROOT_WAYS];
-    } recent;
+    bool lookup_slow;   /* PAE root, or shared tables: shadow_lookup.c */
+    u8 filter;          /* enum shadow_filter: which #PF must exit now */
+    u8 stale;           /* STALE_*: what was narrowed since the last flush (shadow_internal.h) */
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     struct flush owed;  /* flush that internal steps of the current call made necessary at once */
     struct shadow_pae_root *pae; /* metadata of each root in low_frame */
     u64 *low_frame;
+    u64 narrowed_seen, narrowed_upper_seen; /* of shared tables: what this view was told of */
 
-    /* -- the tables -- */
+    /* -- the tables; those that are shared are the VM's, and all above is only there while a view is in use -- */
     struct shadow_vm *vm;
+    struct shadow_shared *view_of; /* no tables here, this is a view of shared ones: constant */
+    struct shadow_shared *shared;  /* these are shared tables: constant */
     u32 consumer;     /* index of their interest bits, and of their column of the matrix: constant */
     u8 maxphyaddr;    /* constant */
     u8 absent;        /* each byte of an absent entry (shadow_internal.h): constant */
@@ -181,6 +183,11 @@ struct shadow {
     u64 users;    /* the vCPUs that may use a mapping: bits of the writable masks: constant */
     u64 reserved; /* bits of an 8-byte guest entry at or above its MAXPHYADDR: constant */
 
+    struct { /* roots by the values of CR3 that led to them, in the present role and mode: shadow_quick.h */
+        u64 cr3[SHADOW_ROOT_WAYS]; /* ~0: none */
+        u64 root[SHADOW_ROOT_WAYS];
+        u32 page[SHADOW_ROOT_WAYS];
+    } recent;
     const struct self_channel *self; /* this vCPU's own channel: constant */
     u32 root_way[SHADOW_ROOT_WAYS];  /* page numbers of roots used lately, by the table's gfn: guesses */
 
@@ -228,6 +235,26 @@ struct shadow {
     /* -- shared: where the others find entries that they have to revoke before a store. -- */
     struct revoke_list list;
 };
+
+/*
+ * One set of tables for all vCPUs of a VM, each of which has a struct shadow that is a view of it (shadow_shared.c). The
+ * calls below are the same, and take the lock.
+ */
+struct shadow_shared {
+    struct spinlock lock; /* what is below, and the views of vCPUs that are not in a call */
+    struct shadow tables;
+    u64 must_flush; /* vCPUs that must flush before they enter the guest again */
+    u64 awaited;    /* of those, they were in it when the quarantine began */
+    u64 narrowed,
+        narrowed_upper; /* calls so far that narrowed entries; likewise entries that lead to tables */
+    u32 cut_count;      /* frames in quarantine */
+    u32 spare_count;
+    u32 spare[TRACE_VCPUS_MAX]; /* frames for roots when none is free */
+};
+
+/* Checks the configuration and makes empty tables for the views that shadow_init() then makes. vcpu and low_frame do not
+ * count; at least SHADOW_FRAMES_MIN frames for each vCPU of the VM, which has two or more. */
+enum err must_check shadow_shared_init(struct shadow_shared *s, const struct shadow_config *config);
 
 /* Checks the configuration and makes an empty shadow for a guest with paging off. Registers itself in
  * vm->vcpu[]. */
@@ -319,5 +346,5 @@ struct flush shadow_service_kicks(struct shadow *sh);
 /* Drops everything (VM reset, tests). */
 struct flush shadow_clear(struct shadow *sh);
 
-/* The counters now; on any CPU. */
+/* The counters now; on any CPU. Of shared tables, vCPU 0's view has all. */
 struct shadow_stats shadow_stats_read(const struct shadow *sh);

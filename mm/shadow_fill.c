@@ -10,6 +10,7 @@
  *                            +-> read the primaries again: changed meanwhile -> once more
  */
 #include "mm/shadow_leaf.h"
+#include "mm/shadow_shared.h"
 
 #define FILL_RETRIES  4
 #define PAE_ROOT_BASE 3 /* the level of PDPTEs */
@@ -325,6 +326,8 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
     struct shadow_fault out = {SHADOW_RESUME, 0, GPA(0), FLUSH_NOTHING};
     struct fill f;
 
+    if (shadow_is_view(sh))
+        return shadow_shared_fault(sh, gva, error_code, cpl, ac);
     shadow_drain(sh);
     shadow_pool_ensure(sh);
     f.gva = gva.v;

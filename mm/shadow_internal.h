@@ -50,7 +50,13 @@
 #define KEY_ROLE_MASK \
     (KEY_MODE_MASK | KEY_NXE | KEY_PSE | KEY_WP0 | KEY_SMEP | KEY_SMAP | KEY_INHERIT_W | KEY_INHERIT_U)
 
-enum shadow_page_state { PAGE_FREE, PAGE_LIVE, PAGE_STALE, PAGE_TAKEN /* by the rmap or as a snapshot */ };
+enum shadow_page_state {
+    PAGE_FREE,
+    PAGE_LIVE,
+    PAGE_STALE,
+    PAGE_CUT,   /* was STALE; another vCPU may still have links to it in its TLB (shadow_shared.c) */
+    PAGE_TAKEN, /* by the rmap, as a snapshot, or spare */
+};
 
 #define PAGE_LOOSE      0x1u  /* not (certainly) traced: re-read at every event */
 #define PAGE_FRESH      0x2u  /* loose, and the snapshot does not describe the entries yet */
@@ -187,13 +193,20 @@ static inline u32 hash_of(const struct shadow *sh, u64 gfn)
     return (u32)((gfn * HASH_FACTOR) >> sh->hash_shift);
 }
 /* shadow.stale. */
-#define STALE_TLB   0x1u /* some present entry was narrowed since the last context flush */
-#define STALE_UPPER 0x2u /* the same for an entry that leads to a table */
-#define STALE_LEAF  STALE_TLB
-#define STALE_LINK  (STALE_TLB | STALE_UPPER)
+#define STALE_TLB        0x1u /* some present entry was narrowed since the last context flush */
+#define STALE_UPPER      0x2u /* the same for an entry that leads to a table */
+#define STALE_TELL       0x4u /* shared tables: the other vCPUs do not know yet */
+#define STALE_TELL_UPPER 0x8u
+#define STALE_LEAF       (STALE_TLB | STALE_TELL)
+#define STALE_LINK       (STALE_LEAF | STALE_UPPER | STALE_TELL_UPPER)
 static inline void shadow_flushed(struct shadow *sh)
 {
-    sh->stale = 0;
+    sh->stale &= STALE_TELL | STALE_TELL_UPPER;
+}
+/* Is this one vCPU's view of shared tables? */
+static inline bool shadow_is_view(const struct shadow *sh)
+{
+    return sh->vm->vcpus > 1 && unlikely(sh->view_of != NULL);
 }
 /* Loops over every LIVE page made from gfn, in any role (other gfns share chains). no: u32 variable. */
 #define FOR_PAGES_OF(sh, table, no)                                                      \
@@ -221,10 +234,11 @@ static inline void note_unproven(struct shadow *sh)
     sh->unproven |= sh->forward_flags != 0;
 }
 
-/* The 4-level root in use: never killed or moved. PAE roots are no pool pages. */
+bool shadow_shared_is_root(const struct shadow *sh, u32 no); /* of another vCPU */
+/* A 4-level root in use: never killed or moved. PAE roots are no pool pages. */
 static inline bool shadow_is_root(const struct shadow *sh, u32 no)
 {
-    return !sh->pae_root && sh->root_page == no;
+    return (!sh->pae_root && sh->root_page == no) || (unlikely(sh->shared) && shadow_shared_is_root(sh, no));
 }
 
 /*
@@ -275,7 +289,9 @@ static inline u32 shadow_direct_page(const struct shadow *sh, u64 gfn)
 void shadow_page_clear(struct shadow *sh, u32 no); /* all entries to absent */
 void shadow_page_kill(struct shadow *sh, u32 no);
 void shadow_pool_refill(struct shadow *sh);
-/* There are FRAMES_RESERVE free frames after it. */
+/* Links to STALE pages out of a view's PAE roots; all: every link. */
+void shadow_cut_pae_roots(const struct shadow *sh, u64 *low_frame, bool all);
+/* There are FRAMES_RESERVE free frames after it; of shared tables, they may be in quarantine. */
 static inline void shadow_pool_ensure(struct shadow *sh)
 {
     if (unlikely(sh->free_count < FRAMES_RESERVE || sh->rmap_refused))
@@ -361,6 +377,7 @@ static inline void shadow_settle(struct shadow *sh)
     }
 }
 void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
+void shadow_request_protection(struct shadow *sh, u32 vcpu, u64 gfn);
 
 /* shadow_revoke.c: own faults with no exit while there are other vCPUs (mm/revoke.h). */
 void shadow_list_page(struct shadow *sh,
@@ -395,6 +412,7 @@ static inline void shadow_drain(struct shadow *sh)
 }
 
 /* shadow.c */
+enum err shadow_make_tables(struct shadow *sh, const struct shadow_config *c);
 void shadow_choose_filter(struct shadow *sh); /* after a change of the root's kind or of loose_upper */
 u64 shadow_pae_child_key(const struct shadow *sh, u32 index);
 struct flush shadow_take_owed(struct shadow *sh);

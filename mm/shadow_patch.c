@@ -8,7 +8,7 @@
  * The derived value is what a level-1 entry means in the producer's paging mode, which its spare bits 11:9
  * name. Links lead to the consumer's own pages, so they are always derived by the consumer.
  */
-#include "mm/shadow_internal.h"
+#include "mm/shadow_shared.h"
 
 #define INDEX_TABLE    0xffffu /* not an entry: "this table is not traced any more" */
 #define INDEX_SIZE4    0x8000u /* index counts 4-byte entries, else 8-byte entries */
@@ -351,6 +351,8 @@ static void write_end(struct shadow *sh)
 
 struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length)
 {
+    if (shadow_is_view(sh))
+        return shadow_shared_write_done(sh, gpa, length);
     while (length) {
         u32 offset = (u32)(gpa.v & PAGE_MASK);
         u32 piece = (u32)MIN(length, PAGE_SIZE - offset);
@@ -369,6 +371,8 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
     u64 gfn = gpa.v >> PAGE_SHIFT;
     struct trace *t = trace_of(sh->vm->traces, gfn);
 
+    if (shadow_is_view(sh))
+        return shadow_shared_give_up(sh, gpa);
     shadow_write_begin(sh, gpa, 1);
     if (t && trace_active(t))
         end_trace(sh, gfn, false);
@@ -382,6 +386,8 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
 
 struct flush shadow_rewrite(struct shadow *sh, gpa_t gpa)
 {
+    if (shadow_is_view(sh))
+        return shadow_shared_rewrite(sh, gpa);
     shadow_write_begin(sh, gpa, 1);
     end_trace(sh, gpa.v >> PAGE_SHIFT, true);
     if (sh->vm->vcpus > 1)

@@ -1,6 +1,6 @@
 /* shadow_pool.c - shadow pages: making, finding, changing, killing and reclaiming them. */
 #include "arch/string.h"
-#include "mm/shadow_internal.h"
+#include "mm/shadow_shared.h"
 
 #define RECLAIM_SHARE 8 /* a batch is at least one part in so many of the pool */
 
@@ -169,6 +169,10 @@ void shadow_page_kill(struct shadow *sh, u32 no)
     counter_one(&sh->stats.pages_killed);
     if (!key_direct(key))
         end_interest(sh, key_gfn(key));
+    if (unlikely(sh->shared) && key_level(key) == 4) {
+        sh->stale_count--;
+        shadow_shared_give_root(sh, no);
+    }
 }
 
 /* Marks what the hardware walked through since the last time, by the accessed bits of the links, and the roots. */
@@ -211,6 +215,13 @@ static void kill_victims(struct shadow *sh, u32 wanted)
     }
 }
 
+void shadow_cut_pae_roots(const struct shadow *sh, u64 *low_frame, bool all)
+{
+    for (u32 i = 0; i < PAE_ROOT_SLOTS * 4; i++)
+        if (low_frame[i] && (all || sh->page[link_page(sh, low_frame[i])].state == PAGE_STALE))
+            low_frame[i] = 0;
+}
+
 /* Cuts every link to a STALE page; then nothing but the hardware's caches leads there, and those are flushed.
  */
 static void free_stale(struct shadow *sh)
@@ -225,17 +236,22 @@ static void free_stale(struct shadow *sh)
                 shadow_entry_set(sh, no, slot, 0);
         }
     }
-    for (u32 i = 0; i < PAE_ROOT_SLOTS * 4; i++)
-        if (sh->low_frame[i] && sh->page[link_page(sh, sh->low_frame[i])].state == PAGE_STALE)
-            sh->low_frame[i] = 0;
-    shadow_frames_free(sh, false);
     shadow_owe(sh, FLUSH_ALL);
+    if (sh->shared) {
+        shadow_shared_cut_roots(sh, false);
+        shadow_shared_quarantine(sh);
+        return;
+    }
+    shadow_cut_pae_roots(sh, sh->low_frame, false);
+    shadow_frames_free(sh, false);
 }
 
 void shadow_pool_refill(struct shadow *sh)
 {
     u32 batch = MAX(sh->frame_count / RECLAIM_SHARE, FRAMES_RESERVE);
 
+    if (sh->shared && sh->shared->awaited)
+        return; /* a batch is in quarantine */
     counter_one(&sh->stats.reclaims);
     if (sh->stale_count < batch) {
         note_references(sh);
@@ -244,6 +260,6 @@ void shadow_pool_refill(struct shadow *sh)
     free_stale(sh);
     /* Snapshots came back with the pages; what is missing now is with the rmap, which only starting over
      * frees. */
-    if (sh->free_count < FRAMES_RESERVE || sh->rmap_refused)
+    if (sh->free_count + (sh->shared ? sh->shared->cut_count : 0) < FRAMES_RESERVE || sh->rmap_refused)
         shadow_owe(sh, shadow_clear(sh));
 }

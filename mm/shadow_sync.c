@@ -10,6 +10,7 @@
  */
 #include "arch/string.h"
 #include "mm/shadow_leaf.h"
+#include "mm/shadow_shared.h"
 
 #define PROMOTIONS_PER_EVENT 8
 #define RELINK_PASSES        4
@@ -128,7 +129,7 @@ void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame)
 }
 
 /* Asks another vCPU to protect gfn when it next leaves the guest. */
-static void request_protection(struct shadow *sh, u32 vcpu, u64 gfn)
+void shadow_request_protection(struct shadow *sh, u32 vcpu, u64 gfn)
 {
     struct shadow *other = sh->vm->vcpu[vcpu];
 
@@ -159,9 +160,11 @@ static bool install(struct shadow *sh, u64 gfn)
     writable &= ~own;
     if (likely(!writable))
         return true;
+    if (sh->shared)
+        return shadow_shared_install(sh, gfn, writable);
     for (u32 vcpu = 0; vcpu < sh->vm->vcpus; vcpu++)
         if (writable & BIT(vcpu))
-            request_protection(sh, vcpu, gfn);
+            shadow_request_protection(sh, vcpu, gfn);
     counter_one(&sh->stats.kicks_sent);
     if (sh->vm->kick)
         sh->vm->kick(sh->vm->kick_context, writable);
@@ -286,7 +289,7 @@ void shadow_sync_relinked(struct shadow *sh)
         if (sh->vm->vcpus > 1)
             shadow_drain_now(sh);
         for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
-            if (in_use(sh, no - 1))
+            if (in_use(sh, no - 1) || sh->shared) /* another vCPU may be where the link is */
                 sync_page(sh, no - 1);
     }
 }

@@ -100,9 +100,6 @@ static void check_features(const struct vm_config *vm, const struct platform_sup
         config_say(report, vm->at[CONFIG_VM_VCPUS], 0,
                    "this version of Patchbay runs VMs of at most %u vCPU%s; write vcpus = %u",
                    have->max_vcpus, have->max_vcpus == 1 ? "" : "s", have->max_vcpus);
-    if (vm->shadow == SHADOW_SHARED && !have->shadow_shared)
-        config_say(report, vm->at[CONFIG_VM_SHADOW], 0,
-                   "this version of Patchbay has no shared shadow tables yet; write shadow = per-vcpu");
     if (vm->paging == PAGING_EPT && !have->ept)
         config_say(report, vm->at[CONFIG_VM_PAGING], 0,
                    "this machine's CPUs have no EPT; write paging = shadow");
@@ -162,7 +159,6 @@ void config_this_version(struct platform_support *have)
 {
     have->max_vcpus = CONFIG_MAX_VCPUS;
     have->paging_ept = false;
-    have->shadow_shared = false;
     have->restart = false;
     have->modes = CONFIG_MODE_MESSAGE | CONFIG_MODE_SHARE_RO | CONFIG_MODE_DONATE;
 }

@@ -122,7 +122,9 @@ static rarely_run bool startup(struct vcpu *v)
     (void)vlapic_events_take(vcpu_lapic(v), VLAPIC_EVENT_NMIS);
     real_start(v, vlapic_sipi_vector(vcpu_lapic(v)));
     v->state = VCPU_READY;
-    atomic_store_explicit(&v->asleep, false, memory_order_relaxed);
+    /* Who has seen it asleep until now expects it to look before it enters: vcpu_request_inside(). */
+    atomic_store_explicit(&v->asleep, false, memory_order_seq_cst);
+    (void)serve_anywhere(v);
     return true;
 }
 

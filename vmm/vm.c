@@ -16,6 +16,14 @@
 bool log_debug;
 enum config_audit audit_mode;
 
+static void send_nmi(struct vcpu *v, u32 bits)
+{
+    atomic_fetch_add_explicit(&v->stats.nmis_sent, 1, memory_order_relaxed);
+    if (bits & (REQUEST_SHADOW | REQUEST_DROP))
+        atomic_fetch_add_explicit(&v->stats.nmis_shadow, 1, memory_order_relaxed);
+    apic_send_nmi(v->on->cpu);
+}
+
 void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
 {
     u32 old = atomic_fetch_or_explicit(&v->requests, bits, memory_order_seq_cst);
@@ -36,10 +44,19 @@ void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now)
         if (!(bits & REQUEST_DROP) && atomic_load_explicit(&v->queued, memory_order_seq_cst))
             return;
     }
-    atomic_fetch_add_explicit(&v->stats.nmis_sent, 1, memory_order_relaxed);
-    if (bits & (REQUEST_SHADOW | REQUEST_DROP))
-        atomic_fetch_add_explicit(&v->stats.nmis_shadow, 1, memory_order_relaxed);
-    apic_send_nmi(v->on->cpu);
+    send_nmi(v, bits);
+}
+
+bool vcpu_request_inside(struct vcpu *v, u32 bits)
+{
+    u32 old = atomic_fetch_or_explicit(&v->requests, bits, memory_order_seq_cst);
+
+    if (v->on->cpu == this_cpu() || atomic_load_explicit(&v->asleep, memory_order_seq_cst) ||
+        atomic_load_explicit(&v->queued, memory_order_seq_cst))
+        return false;
+    if ((old & bits) != bits)
+        send_nmi(v, bits);
+    return true;
 }
 
 void vcpu_request(struct vcpu *v, u32 bits)

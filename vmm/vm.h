@@ -123,6 +123,7 @@ struct vm {
     const char *end_words;
     struct p2m p2m;
     struct shadow_vm shadow;
+    struct shadow_shared *shadow_shared; /* NULL: each vCPU has tables of its own */
     struct trace_map traces;
     struct matrix matrix;
     struct vplatform platform;
@@ -193,6 +194,8 @@ void vm_fail(struct vcpu *v, const char *fmt, ...) printf_like(2, 3);
 void vcpu_request(struct vcpu *v, u32 bits);
 /* The same; without `now` a vCPU that is running is left alone until its next exit. */
 void vcpu_request_quietly(struct vcpu *v, u32 bits, bool now);
+/* Makes it look if it is in the guest. False: it is not, and is not woken up either; it looks before it enters. */
+bool vcpu_request_inside(struct vcpu *v, u32 bits);
 
 /* Exit codes of a VM that did not choose its own. */
 #define VM_CODE_FAULT    101u /* the guest's fault, or something it does that is not supported */

@@ -129,24 +129,59 @@ static enum err make_memory(struct vm *vm)
     return ERR_OK;
 }
 
-static enum err make_shadow(struct vm *vm, struct vcpu *v, const struct boot_info *info)
+/* The metadata, and the frames that the shadow tables take: none if the tables are there already. */
+static enum err take_frames(struct vm *vm, struct shadow_config *c)
 {
-    struct shadow_config c = {
+    void *frames = c->shared ? NULL : take_own(vm, (u64)c->frame_count << PAGE_SHIFT);
+
+    c->metadata = take_own(vm, shadow_metadata_size(c));
+    if ((!frames && !c->shared) || !c->metadata)
+        return ERR_NO_MEMORY;
+    c->frames = frames ? ptr_to_hpa(frames) : HPA(0);
+    return ERR_OK;
+}
+
+static struct shadow_config shadow_config_of(struct vm *vm, const struct boot_info *info)
+{
+    return (struct shadow_config){
         .vm = &vm->shadow,
-        .vcpu = v->index,
         .maxphyaddr = (u8)vm->platform.cpuid.maxphyaddr,
         .host_maxphyaddr = (u8)cpu_maxphyaddr(),
+        .shared = vm->shadow_shared,
         .frame_count = MAX(shadow_frames_suggested(vm->config->memory), SHADOW_FRAMES_MIN),
         .hfn_base = 0,
         .hfn_count = info->ram_top >> PAGE_SHIFT,
         .tuning = SHADOW_TUNING_DEFAULT,
     };
-    void *frames = take_own(vm, (u64)c.frame_count << PAGE_SHIFT);
-    c.metadata = take_own(vm, shadow_metadata_size(&c));
-    if (!frames || !c.metadata || take(1, PAGE_SIZE, 4 * GIB, &c.low_frame) != ERR_OK)
+}
+
+/* The tables that all vCPUs share; as many frames as for two vCPUs that have their own. */
+static enum err make_shared_tables(struct vm *vm, const struct boot_info *info)
+{
+    struct shadow_shared *shared = take_own(vm, sizeof(*shared));
+    struct shadow_config c = shadow_config_of(vm, info);
+
+    if (!shared)
+        return ERR_NO_MEMORY;
+    c.frame_count = MAX(2 * c.frame_count, vm->vcpus * SHADOW_FRAMES_MIN);
+    enum err e = take_frames(vm, &c);
+    if (e == ERR_OK)
+        e = shadow_shared_init(shared, &c);
+    vm->shadow_shared = shared;
+    return e;
+}
+
+static enum err make_shadow(struct vm *vm, struct vcpu *v, const struct boot_info *info)
+{
+    struct shadow_config c = shadow_config_of(vm, info);
+
+    c.vcpu = v->index;
+    enum err e = take_frames(vm, &c);
+    if (e != ERR_OK)
+        return e;
+    if (take(1, PAGE_SIZE, 4 * GIB, &c.low_frame) != ERR_OK)
         return ERR_NO_MEMORY;
     vm->own_bytes += PAGE_SIZE;
-    c.frames = ptr_to_hpa(frames);
     return shadow_init(&v->shadow, &c);
 }
 
@@ -220,12 +255,19 @@ static enum err make_matrix(struct vm *vm)
 }
 
 /* mm/ asks vCPUs to come and look at their kick slots. */
-static void kick(void *ctx, u64 mask)
+static u64 kick(void *ctx, u64 mask)
 {
     const struct vm *vm = ctx;
+    u64 outside = 0;
 
-    for (; mask; mask &= mask - 1)
-        vcpu_request(vm->vcpu[__builtin_ctzll(mask)], REQUEST_SHADOW);
+    for (; mask; mask &= mask - 1) {
+        struct vcpu *v = vm->vcpu[__builtin_ctzll(mask)];
+        if (!vm->shadow_shared)
+            vcpu_request(v, REQUEST_SHADOW);
+        else if (!vcpu_request_inside(v, REQUEST_SHADOW))
+            outside |= BIT(v->index);
+    }
+    return outside;
 }
 
 static enum err make_vcpus(struct vm *vm, const struct vm_create *with)
@@ -239,6 +281,11 @@ static enum err make_vcpus(struct vm *vm, const struct vm_create *with)
     vm->shadow.vcpus = vm->vcpus;
     vm->shadow.kick = kick;
     vm->shadow.kick_context = vm;
+    if (vm->config->shadow == SHADOW_SHARED &&
+        vm->vcpus > 1) /* for one vCPU they would be the same, but slower */
+        e = make_shared_tables(vm, with->info);
+    if (e != ERR_OK)
+        return e;
     for (u32 i = 0; i < vm->vcpus; i++) {
         vm->vcpu[i] = make_vcpu(vm, i, with);
         if (!vm->vcpu[i])

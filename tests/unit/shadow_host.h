@@ -25,6 +25,19 @@ static inline enum err host_shadow_init(struct host_shadow *h, struct shadow *sh
     return shadow_init(sh, config);
 }
 
+/* Tables that the vCPUs of a VM share; config.shared is set for the views. */
+static inline enum err host_shared_init(struct host_shadow *h, struct shadow_shared *shared,
+                                        struct shadow_config *config)
+{
+    config->shared = NULL;
+    free(h->metadata);
+    h->metadata = aligned_alloc(64, ALIGN_UP(shadow_metadata_size(config), 64));
+    config->metadata = h->metadata;
+    enum err e = shadow_shared_init(shared, config);
+    config->shared = shared;
+    return e;
+}
+
 /* An arena that a new guest takes over from the last one; small, so that matrices run out of channels too. */
 static u8 *host_matrix_arena;
 static _Atomic u64 host_matrix_used;

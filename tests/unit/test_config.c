@@ -372,8 +372,6 @@ static void test_check(void **state)
           "p.ini:3:1: error: VM 'a' asks for CPU 3, but this machine has 2 CPUs; use 0 to 1\n");
     check(VM_A "vcpus = 2\nshadow = shared\npaging = ept\nrestart = on\n", &have,
           "p.ini:3:1: error: this version of Patchbay runs VMs of at most 1 vCPU; write vcpus = 1\n"
-          "p.ini:4:1: error: this version of Patchbay has no shared shadow tables yet; write shadow = "
-          "per-vcpu\n"
           "p.ini:5:1: error: this machine's CPUs have no EPT; write paging = shadow\n"
           "p.ini:6:1: error: this version of Patchbay cannot start a VM again yet; write restart = off\n");
     have.ept = true;

@@ -1,5 +1,6 @@
-/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c
- * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c
+ * mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c mm/shadow_shared.c mm/audit.c
+ * mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /*
  * test_shadow.c - single properties of the shadow MMU, one small guest each: what exits, what is flushed,
  * what is traced. The guest: 16 MiB of RAM; table frames 100.. (PML4 100, PDPT 101, PD 102, PT 103 for VA;
@@ -41,10 +42,11 @@ static u64 *table(u64 gfn)
     return (u64 *)(ram + gfn * PAGE_SIZE);
 }
 
-static void kick(void *context, u64 mask)
+static u64 kick(void *context, u64 mask)
 {
     (void)context;
     kicked |= mask;
+    return 0;
 }
 
 /* A VM whose vCPUs have not paged yet. */

@@ -1,5 +1,6 @@
-/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c
- * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c
+ * mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c mm/shadow_shared.c mm/audit.c
+ * mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /*
  * test_shadow_oracle.c - random guests on the shadow MMU with a modelled TLB; every access must have a result
  * that the SDM allows (walk_oracle.h). 1 to 3 vCPUs, all paging modes, tables that are data and themselves,
@@ -50,16 +51,22 @@ enum place {
     AT_FILTER, /* the filter of page faults is always on */
     AT_REVOKE, /* stores do not revoke other vCPUs' entries */
     AT_PROOF,  /* nor does a vCPU look whether they could have */
+    /* Shared tables: */
+    AT_OTHERS,     /* what another vCPU's call narrowed is not told */
+    AT_TRACE,      /* vCPUs that are outside need not flush for a trace */
+    AT_QUARANTINE, /* likewise for shadow frames that are used again */
 };
-static const char *const place_name[] = {"nothing",         "fault", "invlpg", "invlpg's wide", "mov cr3",
-                                         "control change",  "drop",  "kick",   "write",         "filter",
-                                         "store of others", "proof"};
+static const char *const place_name[] = {
+    "nothing",         "fault", "invlpg",         "invlpg's wide", "mov cr3",
+    "control change",  "drop",  "kick",           "write",         "filter",
+    "store of others", "proof", "another's call", "trace",         "quarantine"};
 
 struct vcpu {
     struct shadow sh;
     struct hw hw;
     struct o_view view;
     bool kicked;
+    bool must_serve; /* it was kicked while it was not in the guest: before it is */
 };
 
 static u8 *ram, *pool;
@@ -71,6 +78,9 @@ static struct p2m p2m;
 static struct trace traces[O_PAGES];
 static struct trace_map trace_map;
 static struct shadow_vm vm;
+static bool share;
+static struct host_shadow shared_host;
+static struct shadow_shared shared;
 static struct oracle oracle;
 static u64 quick_loads;
 static u64 rng_state, seed_now, step_now, forwarded, forwarded_smp;
@@ -203,6 +213,19 @@ static void hide_pages(struct vcpu *c, bool hide)
     }
 }
 
+static void serve_kick(struct vcpu *c)
+{
+    c->kicked = c->must_serve = false;
+    flush(c, shadow_service_kicks(&c->sh), AT_KICK);
+}
+
+static void enter_guest(struct vcpu *c)
+{
+    if (c->must_serve)
+        serve_kick(c);
+    hw_enter(&c->hw, &c->sh);
+}
+
 /* Between the steps of what c does, another vCPU does something, now and then at the address whose tables c edits. */
 static void interlude(struct vcpu *c, int depth)
 {
@@ -244,6 +267,8 @@ static void guest_store(struct vcpu *c, u64 gpa, const void *bytes, u32 length, 
 
 static bool kick_pending(const struct vcpu *c, u64 gfn)
 {
+    if (share)
+        return atomic_load(&traces[gfn].writable) & BIT((u64)(c - vcpu));
     if (atomic_load(&c->sh.kick_all))
         return true;
     for (int i = 0; i < SHADOW_KICK_SLOTS; i++)
@@ -300,6 +325,7 @@ static void access_succeeded(struct vcpu *c, const struct access *a, u64 hpa)
 
 static void explain(struct vcpu *c, u64 va)
 {
+    const struct shadow *tables = share ? &shared.tables : &c->sh;
     struct gwalk w;
     if (mutation != AT_NOTHING || !violated)
         return;
@@ -335,9 +361,9 @@ static void explain(struct vcpu *c, u64 va)
     }
     print_message(
         "  ram at %p, root flags %x, loose %u upper %u, tuning prefill %u flood %u calm %u loose %u\n",
-        (void *)ram, c->sh.pae_root ? 0 : c->sh.page[c->sh.root_page].flags, c->sh.loose_count,
-        c->sh.loose_upper, c->sh.tuning.prefill, c->sh.tuning.flood_writes, c->sh.tuning.calm_events,
-        c->sh.tuning.loose_max);
+        (void *)ram, c->sh.pae_root ? 0 : tables->page[c->sh.root_page].flags, tables->loose_count,
+        tables->loose_upper, tables->tuning.prefill, tables->tuning.flood_writes, tables->tuning.calm_events,
+        tables->tuning.loose_max);
 }
 
 static void check_verdict(struct vcpu *c, const struct access *a, const struct shadow_fault *f)
@@ -382,7 +408,7 @@ static void check_forwarded(struct vcpu *c, const struct access *a, u32 error)
 
 static void do_access(struct vcpu *c, const struct access *a, int depth)
 {
-    for (int tries = 0; tries < 24 && !violated; tries++) {
+    for (int tries = 0; tries < (share ? 100 : 24) && !violated; tries++) {
         struct hw_result r;
         struct shadow_fault f;
 
@@ -392,7 +418,7 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
             c->sh.unproven = false;
             shadow_choose_filter(&c->sh);
         }
-        hw_enter(&c->hw, &c->sh);
+        enter_guest(c);
         r = hw_access(&c->hw, a->va, a->write, a->user, a->fetch, a->ac && !a->implicit);
         if (c->hw.broken) {
             violate("%s", c->hw.broken);
@@ -416,8 +442,12 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
         hide_pages(c, false);
         note_path(&c->view.ps, a->va);
         flush(c, f.flush, AT_FAULT);
-        if (f.verdict == SHADOW_RESUME)
+        if (f.verdict == SHADOW_RESUME) {
+            for (u32 i = 0; share && i < vcpus; i++)
+                if (vcpu[i].kicked && one_in(4)) /* frames may be in quarantine until it has flushed */
+                    serve_kick(&vcpu[i]);
             continue;
+        }
         check_verdict(c, a, &f);
         if (f.verdict == SHADOW_TRACED_WRITE) {
             /* Giving up an untraced page is for WP=0 with SMAP, where it is known to bend SMAP for that page.
@@ -439,6 +469,15 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
 }
 
 /* ---- the guest's events ---- */
+/* AT_OTHERS: c is told nothing. */
+static void overhear(struct vcpu *c)
+{
+    if (mutation != AT_OTHERS)
+        return;
+    c->sh.narrowed_seen = shared.narrowed;
+    c->sh.narrowed_upper_seen = shared.narrowed_upper;
+}
+
 static struct flush set_cr3(struct shadow *sh, u64 cr3)
 {
     bool all;
@@ -458,6 +497,7 @@ static void set_paging(struct vcpu *c, struct paging_state ps, bool controls)
         ps.efer |= EFER_LMA;
     if (gwalk_mode_of(&ps) == GWALK_PAE && !gwalk_load_pdptes(&p2m, &ps))
         return;
+    overhear(c);
     if (!controls && c->sh.mode == GWALK_LONG)
         flush(c, set_cr3(&c->sh, ps.cr3), AT_CR3);
     else
@@ -507,7 +547,9 @@ static void mov_cr3(struct vcpu *c)
 
 static void invlpg(struct vcpu *c, u64 va)
 {
-    struct flush f = shadow_invlpg(&c->sh, GVA(va));
+    struct flush f;
+    overhear(c);
+    f = shadow_invlpg(&c->sh, GVA(va));
     if (mutation == AT_INVLPG_WIDE)
         hw_forget_address(&c->hw, va);
     flush(c, f, AT_INVLPG);
@@ -595,8 +637,17 @@ static void demand_together(struct vcpu *c, u64 va, int depth)
         e |= PTE_A | PTE_D | PTE_W | PTE_U;
         guest_store(c, w.entry_gpa[w.level].v, &e, c->view.ps.cr4 & CR4_PAE ? 8 : 4, depth);
         do_access(other, &a, depth);
-        if (!(e & PTE_P))
+        if (e & PTE_P)
+            continue;
+        if (share &&
+            one_in(
+                2)) { /* c's event brings the tables up to date, and leaves nothing to do for the other's */
+            invlpg(c, a.va);
+            set_paging(other, other->view.ps, false);
+            do_access(other, &a, depth);
+        } else {
             invlpg(other, a.va);
+        }
     }
 }
 
@@ -659,14 +710,6 @@ static void audit(struct vcpu *c)
     }
 }
 
-static void serve_kick(struct vcpu *c)
-{
-    if (c->kicked && one_in(2)) {
-        c->kicked = false;
-        flush(c, shadow_service_kicks(&c->sh), AT_KICK);
-    }
-}
-
 static void step(struct vcpu *c, int depth)
 {
     u64 va = random_va(&c->view.ps), kind = rnd() % 100;
@@ -674,9 +717,10 @@ static void step(struct vcpu *c, int depth)
 
     if (violated)
         return;
-    serve_kick(c);
+    if (c->kicked && one_in(2))
+        serve_kick(c);
     if (one_in(4))
-        hw_enter(&c->hw, &c->sh), hw_speculate(&c->hw, random_va(&c->view.ps));
+        enter_guest(c), hw_speculate(&c->hw, random_va(&c->view.ps));
     if (c->hw.broken)
         violate("%s", c->hw.broken);
     a.fetch = !a.write && one_in(4);
@@ -708,18 +752,31 @@ static void step(struct vcpu *c, int depth)
         change_page();
     } else if (one_in(10)) {
         audit(c);
-    } else if (one_in(100)) {
+    } else if (one_in(share ? 8 : 100)) {
         flush(c, shadow_clear(&c->sh), AT_NOTHING);
     }
 }
 
 /* ---- one guest ---- */
-static void kick(void *context, u64 mask)
+static u64 kick(void *context, u64 mask)
 {
+    bool quarantine = share && shared.cut_count && !shared.awaited;
+    u64 outside = 0;
     (void)context;
-    for (u32 i = 0; i < vcpus; i++)
-        if (mask & BIT(i))
-            vcpu[i].kicked = true;
+    if (share && mutation == (quarantine ? AT_QUARANTINE : AT_TRACE)) {
+        shared.must_flush &= ~mask | shared.awaited;
+        return mask;
+    }
+    for (u32 i = 0; i < vcpus; i++) {
+        if (!(mask & BIT(i)))
+            continue;
+        vcpu[i].kicked = true;
+        if (share && one_in(3)) {
+            vcpu[i].must_serve = true;
+            outside |= BIT(i);
+        }
+    }
+    return outside;
 }
 
 static struct shadow_tuning random_tuning(void)
@@ -777,8 +834,41 @@ static void make_memory(const struct paging_state *ps)
         o_note(&oracle, i * 8);
 }
 
+static void make_vcpu(u32 i, struct shadow_config *config, bool spare_bit)
+{
+    struct vcpu *c = &vcpu[i];
+
+    config->vcpu = i;
+    assert_int_equal(host_shadow_init(&host[i], &c->sh, config), ERR_OK);
+    memset(&c->hw, 0, sizeof c->hw);
+    c->hw.random = rnd;
+    c->hw.spare_bit = spare_bit;
+    c->hw.frames = config->frames.v;
+    c->hw.frames_size = config->frame_count * PAGE_SIZE;
+    memset(&c->view, 0, sizeof c->view);
+    c->view.ps.maxphyaddr = MAXPHY;
+    c->kicked = c->must_serve = false;
+}
+
+static struct shadow_config random_config(u32 i, bool spare_bit)
+{
+    struct shadow_config config = {.vm = &vm, .maxphyaddr = MAXPHY, .tuning = random_tuning()};
+
+    config.frame_count = one_in(2) ? SHADOW_FRAMES_MIN + (u32)(rnd() % 32) : FRAMES_MAX;
+    if (share)
+        config.frame_count = vcpus * (one_in(2) ? SHADOW_FRAMES_MIN : FRAMES_MAX);
+    config.frames = ptr_to_hpa(pool + i * FRAMES_MAX * PAGE_SIZE);
+    config.hfn_base = (uintptr_t)ram >> 12;
+    config.hfn_count = O_PAGES;
+    config.host_maxphyaddr = spare_bit ? MAXPHY : 52;
+    if (share)
+        assert_int_equal(host_shared_init(&shared_host, &shared, &config), ERR_OK);
+    return config;
+}
+
 static void setup(void)
 {
+    struct shadow_config config;
     struct paging_state ps;
     bool spare_bit;
     if (!ram) {
@@ -798,26 +888,14 @@ static void setup(void)
     p2m_init(&p2m, p2m_words, O_PAGES);
     trace_map_init(&trace_map, traces, O_PAGES);
     make_memory(&ps);
-    vcpus = 1 + (one_in(2) ? (u32)(rnd() % VCPUS_MAX) : 0);
+    vcpus = share ? 2 + (u32)(rnd() % (VCPUS_MAX - 1)) : 1 + (one_in(2) ? (u32)(rnd() % VCPUS_MAX) : 0);
     vm = (struct shadow_vm){.p2m = &p2m, .traces = &trace_map, .vcpus = vcpus, .kick = kick};
     vm.matrix = host_matrix(vcpus, one_in(4) ? 0 : MIB);
     for (u32 i = 0; i < vcpus; i++) {
         struct vcpu *c = &vcpu[i];
-        struct shadow_config config = {.vm = &vm, .vcpu = i, .maxphyaddr = MAXPHY, .tuning = random_tuning()};
-        config.frame_count = one_in(2) ? SHADOW_FRAMES_MIN + (u32)(rnd() % 32) : FRAMES_MAX;
-        config.frames = ptr_to_hpa(pool + i * FRAMES_MAX * PAGE_SIZE);
-        config.hfn_base = (uintptr_t)ram >> 12;
-        config.hfn_count = O_PAGES;
-        config.host_maxphyaddr = spare_bit ? MAXPHY : 52;
-        assert_int_equal(host_shadow_init(&host[i], &c->sh, &config), ERR_OK);
-        memset(&c->hw, 0, sizeof c->hw);
-        c->hw.random = rnd;
-        c->hw.spare_bit = spare_bit;
-        c->hw.frames = config.frames.v;
-        c->hw.frames_size = config.frame_count * PAGE_SIZE;
-        memset(&c->view, 0, sizeof c->view);
-        c->view.ps.maxphyaddr = MAXPHY;
-        c->kicked = false;
+        if (i == 0 || !share)
+            config = random_config(i, spare_bit);
+        make_vcpu(i, &config, spare_bit);
         set_paging(c, ps, true);
         while (gwalk_mode_of(&c->view.ps) != gwalk_mode_of(&ps)) { /* PDPTEs did not load */
             ps.cr3 = (rnd() % 5) << 12;
@@ -843,20 +921,19 @@ static u64 run(u64 seed, u64 steps, enum place m, struct shadow_stats *total)
         step(&vcpu[rnd() % vcpus], 0);
     if (violated && violated_by)
         explain(violated_by, violated_at);
-    for (u32 i = 0; i < vcpus && total; i++) {
-        const u64 *from = (const u64 *)&vcpu[i].sh.stats;
+    for (u32 i = 0; i < (share ? 1 : vcpus) && total; i++) {
+        const u64 *from = (const u64 *)(share ? &shared.tables.stats : &vcpu[i].sh.stats);
         for (size_t k = 0; k < offsetof(struct shadow_stats, pages_used) / sizeof(u64); k++)
             ((u64 *)total)[k] += from[k];
     }
     return step_now;
 }
 
-static void every_result_is_legal(void **state)
+static void run_guests(u64 steps)
 {
     u64 first = env("PB_SEED", 1), done = 0, guests = 0;
-    u64 steps = env("PB_STEPS", getenv("PB_THOROUGH") ? STEPS_THOROUGH : STEPS);
     struct shadow_stats s = {0};
-    (void)state;
+    forwarded = 0;
     for (; done < steps; guests++) {
         done += run(first + guests, MIN(GUEST_STEPS, steps - done), AT_NOTHING, &s);
         if (violated)
@@ -880,12 +957,26 @@ static void every_result_is_legal(void **state)
         (unsigned long long)forwarded, (unsigned long long)forwarded_smp, (unsigned long long)quick_loads);
 }
 
-static void a_missing_flush_is_caught(void **state)
+static void every_result_is_legal(void **state)
 {
     (void)state;
-    for (enum place m = AT_FAULT; m <= AT_PROOF; m++) {
-        if (m ==
-            AT_WRITE) /* a write owes a flush only where a trace ends or begins: seldom the reason alone */
+    share = false;
+    run_guests(env("PB_STEPS", getenv("PB_THOROUGH") ? STEPS_THOROUGH : STEPS));
+}
+
+static void every_result_of_shared_tables_is_legal(void **state)
+{
+    (void)state;
+    share = true;
+    run_guests(env("PB_STEPS", getenv("PB_THOROUGH") ? STEPS_THOROUGH / 2 : STEPS / 2));
+}
+
+static void leave_out(enum place from, enum place to)
+{
+    for (enum place m = from; m <= to; m++) {
+        /* A write owes a flush only where a trace ends or begins: seldom the reason alone. Nothing is forwarded in shared
+         * tables. */
+        if (m == AT_WRITE || (share && m >= AT_FILTER && m <= AT_PROOF))
             continue;
         u64 done = 0, seed = 1000;
         while (done < MUTATED_STEPS) {
@@ -910,11 +1001,27 @@ static void a_missing_flush_is_caught(void **state)
     }
 }
 
+static void a_missing_flush_is_caught(void **state)
+{
+    (void)state;
+    share = false;
+    leave_out(AT_FAULT, AT_PROOF);
+}
+
+static void a_missing_flush_of_shared_tables_is_caught(void **state)
+{
+    (void)state;
+    share = true;
+    leave_out(AT_FAULT, AT_QUARANTINE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_result_is_legal),
+        cmocka_unit_test(every_result_of_shared_tables_is_legal),
         cmocka_unit_test(a_missing_flush_is_caught),
+        cmocka_unit_test(a_missing_flush_of_shared_tables_is_caught),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c
- * mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c
+ * mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c mm/shadow_shared.c mm/audit.c
+ * mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /* libs: -lpthread */
 /*
  * test_shadow_threads.c - the vCPUs of one guest as real threads on the real shadow code (also built with
@@ -66,12 +67,13 @@ static _Atomic u64 *entry_at(u64 gfn, u64 index)
     return (_Atomic u64 *)(ram + gfn * PAGE_SIZE) + index;
 }
 
-static void kick(void *context, u64 mask)
+static u64 kick(void *context, u64 mask)
 {
     (void)context;
     for (u32 i = 0; i < VCPUS; i++)
         if (mask & BIT(i))
             atomic_store(&kicked[i], true);
+    return 0;
 }
 
 /* What the hardware finds, at the last level that it gets to: 0 is a fault with P=0. */

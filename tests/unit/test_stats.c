@@ -1,6 +1,7 @@
-/* links: vmm/stats.c vmm/stats_print.c vmx/exit.c arch/tsc_math.c mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c
- * mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c
- * mm/guest_mem.c mm/channel.c mm/matrix.c */
+/* links: vmm/stats.c vmm/stats_print.c vmx/exit.c arch/tsc_math.c mm/shadow.c mm/shadow_pool.c
+ * mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c mm/shadow_revoke.c mm/revoke.c
+ * mm/shadow_reach.c mm/shadow_patch.c mm/shadow_shared.c mm/audit.c mm/rmap.c mm/trace.c mm/gwalk.c
+ * mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /* test_stats.c - PB_CALL_STATS: what it writes where, and what it answers to any argument; the printed table. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 # make bench-writes: what a traced write costs in VMs of 1, 2, 4 and 8 vCPUs. Our files have the hypervisor's flags.
 WRITES_BENCH := $(BUILD)/bench/writes
 WRITES_BENCH_OURS := $(addprefix $(WRITES_BENCH)/mm/,shadow.o shadow_pool.o shadow_derive.o shadow_fill.o shadow_leaf.o \
-                       shadow_sync.o shadow_reach.o shadow_patch.o shadow_revoke.o revoke.o rmap.o trace.o gwalk.o p2m.o guest_mem.o channel.o matrix.o)
+                       shadow_sync.o shadow_reach.o shadow_patch.o shadow_shared.o shadow_revoke.o revoke.o rmap.o trace.o gwalk.o p2m.o guest_mem.o channel.o matrix.o)
 
 $(WRITES_BENCH_OURS): $(WRITES_BENCH)/%.o: %.c
 	@mkdir -p $(@D)
