@@ -127,11 +127,6 @@ void apic_init(struct cpu *cpu)
         has_deadline = cpu_has(CPUID_FEATURE_TSC_DEADLINE);
 }
 
-u32 apic_id(void)
-{
-    return this_cpu()->x2apic ? reg_read(REG_ID) : reg_read(REG_ID) >> XAPIC_ID_SHIFT;
-}
-
 static void send(u32 id, u32 command)
 {
     if (this_cpu()->x2apic) {

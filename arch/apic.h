@@ -14,9 +14,6 @@ struct cpu;
  * the timer. Sets cpu->x2apic. If the boot CPU is in x2APIC mode, follows it there. */
 void apic_init(struct cpu *cpu);
 
-/* The id of the CPU that executes it, from the APIC itself. */
-u32 apic_id(void);
-
 /* Physical address of the xAPIC page as found, for the host map; 0 when x2APIC mode needs none. */
 u64 apic_mmio_base(void);
 

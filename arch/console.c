@@ -1,12 +1,10 @@
-/* console.c - the shared console: a ring before the UART, the screen, the port 0xE9 mirror. */
+/* console.c - the shared console: a ring before the UART, and the screen. */
 #include "arch/console.h"
 #include "arch/cpu.h"
 #include "arch/screen.h"
 #include "arch/spinlock.h"
 #include "arch/uart.h"
 
-#define PORT_E9       0xE9
-#define E9_ANSWER     0xE9
 #define PIECE         16u /* bytes handed to the UART at a time: its FIFO */
 #define STALLED_POLLS 4000000u
 
@@ -15,7 +13,6 @@ static struct spinlock lock;
 static u8 ring[CONSOLE_RING];
 static _Atomic u32 head, tail; /* head: next to write; tail: next to send. Free running, relaxed: a stale view
                                   only means that a pump comes one call later */
-static bool mirror;
 
 _Static_assert((CONSOLE_RING & (CONSOLE_RING - 1)) == 0, "indices wrap by masking");
 
@@ -76,8 +73,6 @@ void console_write(const char *text, size_t n)
         put_serial(text[i]);
     send_piece();
     screen_write(text, n);
-    for (size_t i = 0; mirror && i < n; i++)
-        port_write8(PORT_E9, (u8)text[i]);
     spinlock_release(&lock);
 }
 
@@ -106,11 +101,6 @@ void console_flush(void)
 int console_getc(void)
 {
     return uart_getc();
-}
-
-void console_mirror(bool on)
-{
-    mirror = on && port_read8(PORT_E9) == E9_ANSWER;
 }
 
 void console_seize(void)

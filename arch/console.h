@@ -11,7 +11,7 @@
 
 #define CONSOLE_RING 16384u
 
-/* First thing in boot: finds the UART. Screen and mirror come later. */
+/* First thing in boot: finds the UART. The screen comes later. */
 void console_init(void);
 
 /* Writes raw text to all outputs, '\n' as CR LF on serial; one call's text is never mixed with another CPU's.
@@ -33,9 +33,6 @@ void console_flush(void);
 
 /* Next byte typed on COM1, or -1. */
 int console_getc(void);
-
-/* Also write everything to port 0xE9, unbuffered (only where the port answers: Bochs, QEMU). */
-void console_mirror(bool on);
 
 /* Panic only: breaks the lock of a stopped CPU. */
 void console_seize(void);

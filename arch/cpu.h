@@ -38,16 +38,6 @@ static inline void msr_write(u32 msr, u64 value)
     __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
 
-static inline bool must_check msr_read_safe(u32 msr, u64 *value)
-{
-    u32 lo = 0, hi = 0, ok = 0;
-    __asm__ volatile("1: rdmsr\n mov $1, %[ok]\n 2:\n" CPU_FIXUP(1b, 2b)
-                     : "+a"(lo), "+d"(hi), [ok] "+r"(ok)
-                     : "c"(msr));
-    *value = (u64)hi << 32 | lo;
-    return ok;
-}
-
 static inline bool must_check msr_write_safe(u32 msr, u64 value)
 {
     u32 ok = 0;
@@ -265,12 +255,6 @@ static inline u8 port_read8(u16 port)
     __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
-static inline u16 port_read16(u16 port)
-{
-    u16 value;
-    __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
 static inline u32 port_read32(u16 port)
 {
     u32 value;
@@ -281,22 +265,8 @@ static inline void port_write8(u16 port, u8 value)
 {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
-static inline void port_write16(u16 port, u16 value)
-{
-    __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
-}
-static inline void port_write32(u16 port, u32 value)
-{
-    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
-}
 
 /* ---- x87/SSE/AVX state, SDM Vol 1 chapter 13; `area` is 64-byte aligned (FXSAVE: 16) ---- */
-static inline u64 xcr0_read(void)
-{
-    u32 lo, hi;
-    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    return (u64)hi << 32 | lo;
-}
 static inline void xcr0_write(u64 value)
 {
     __asm__ volatile("xsetbv" : : "c"(0), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");

@@ -4,8 +4,6 @@
 #include "arch/string.h"
 
 #define MAXPHYADDR_DEFAULT 36u /* SDM Vol 3A 4.1.4: without leaf 0x80000008, with PAE */
-#define BRAND_LEAVES       3u
-#define BRAND_LENGTH       48u
 
 static const struct cpuid_location locations[CPUID_FEATURE_COUNT] = {
 #define X(name, leaf, sub, reg, bit) [CPUID_FEATURE_##name] = {(leaf), (sub), CPUID_##reg, (bit)},
@@ -39,20 +37,4 @@ u32 cpu_maxphyaddr(void)
         return MAXPHYADDR_DEFAULT;
     u32 bits = cpuid_read(CPUID_LEAF_ADDRESS, 0).eax & 0xFF;
     return MAX(bits, MAXPHYADDR_DEFAULT);
-}
-
-void cpu_brand(char text[49])
-{
-    size_t blanks = 0;
-
-    memset(text, 0, BRAND_LENGTH + 1);
-    if (!leaf_exists(CPUID_LEAF_BRAND + BRAND_LEAVES - 1))
-        return;
-    for (u32 i = 0; i < BRAND_LEAVES; i++) {
-        struct cpuid_regs r = cpuid_read(CPUID_LEAF_BRAND + i, 0);
-        memcpy(text + i * sizeof(r), &r, sizeof(r));
-    }
-    while (text[blanks] == ' ')
-        blanks++;
-    memmove(text, text + blanks, BRAND_LENGTH + 1 - blanks);
 }

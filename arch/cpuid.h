@@ -44,7 +44,6 @@ struct cpuid_location {
 #define CPUID_LEAF_HYPERVISOR  0x40000000u
 #define CPUID_LEAF_EXT_MAX     0x80000000u
 #define CPUID_LEAF_EXT_FEATURE 0x80000001u
-#define CPUID_LEAF_BRAND       0x80000002u
 #define CPUID_LEAF_POWER       0x80000007u
 #define CPUID_LEAF_ADDRESS     0x80000008u
 
@@ -61,6 +60,3 @@ bool cpu_has(enum cpuid_feature f);
 
 /* Physical address bits of this CPU (leaf 0x80000008), at least 36. */
 u32 cpu_maxphyaddr(void);
-
-/* Writes this CPU's brand string (at most 48 characters, leading blanks removed), "" if it has none. */
-void cpu_brand(char text[49]);

@@ -7,13 +7,9 @@
 #include "arch/traps.h"
 #include "arch/tsc.h"
 
-#define PORT_BOCHS_DEBUG     0xE9
-#define PORT_QEMU_EXIT       0xF4
-#define PORT_KEYBOARD_STATUS 0x64
-#define KEYBOARD_BUSY        0x02
-#define KEYBOARD_PULSE_RESET 0xFE
-#define KEYBOARD_POLLS       100000u
-#define STOP_WAIT_US         1000u /* for the others to reach their HLT; a courtesy */
+#define PORT_BOCHS_DEBUG 0xE9
+#define PORT_QEMU_EXIT   0xF4
+#define STOP_WAIT_US     1000u /* for the others to reach their HLT; a courtesy */
 
 void machine_stop_cpu(void)
 {
@@ -49,20 +45,5 @@ void machine_exit(u8 code)
         port_write8(PORT_BOCHS_DEBUG, (u8)*s);
     port_write8(PORT_BOCHS_DEBUG, code);
     port_write8(PORT_QEMU_EXIT, code);
-    machine_stop_cpu();
-}
-
-void machine_reset(void)
-{
-    static const struct cpu_table_register no_idt;
-
-    machine_stop_others();
-    console_flush();
-    for (u32 i = 0; i < KEYBOARD_POLLS && (port_read8(PORT_KEYBOARD_STATUS) & KEYBOARD_BUSY); i++)
-        cpu_pause();
-    port_write8(PORT_KEYBOARD_STATUS, KEYBOARD_PULSE_RESET);
-    tsc_wait_us(STOP_WAIT_US);
-    cpu_load_idt(&no_idt); /* a fault without an IDT is a triple fault: the machine shuts down or resets */
-    cpu_run_nmi_handler();
     machine_stop_cpu();
 }

@@ -11,9 +11,6 @@ no_return void machine_halt(void);
  * (QEMU's isa-debug-exit); halts if that did nothing. Only for configurations that ask for it. */
 no_return void machine_exit(u8 code);
 
-/* Keyboard-controller reset, else triple fault. */
-no_return void machine_reset(void);
-
 /* This CPU halts for ever (NMIs do not wake it for good). */
 no_return void machine_stop_cpu(void);
 

@@ -33,6 +33,3 @@ enum msr {
 #define MTRRCAP_FIX          BIT(8)
 #define MTRR_DEF_TYPE_FIX_EN BIT(10)
 #define MTRR_DEF_TYPE_EN     BIT(11)
-
-/* The name without MSR_, or NULL for a register that msr.def does not list. */
-const char *msr_name(u32 msr);

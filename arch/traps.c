@@ -79,11 +79,6 @@ void traps_load(void)
     cpu_load_idt(&r);
 }
 
-u64 traps_idt_base(void)
-{
-    return (u64)idt;
-}
-
 /* The address to go on at after a fault at `rip`, or 0. */
 static u64 find_fixup(u64 rip)
 {

@@ -26,9 +26,6 @@ _Static_assert(sizeof(struct trap_frame) == 23 * 8, "arch/traps.asm");
 void traps_init(void);
 void traps_load(void);
 
-/* Base of the IDT (for the VMCS host state; its limit there is fixed at 0xFFFF by the CPU). */
-u64 traps_idt_base(void);
-
 /*
  * Closes the gap between "look for work" and VMLAUNCH/VMRESUME: an NMI whose interrupted RIP is in [start,
  * end) returns to `resume_at` instead, registers and stack unchanged. The code there behaves as if it had

@@ -52,13 +52,12 @@ static inline hpa_t ptr_to_hpa(const void *p)
     return HPA((uintptr_t)p);
 }
 
-#define ARRAY_SIZE(a)         (sizeof(a) / sizeof((a)[0]))
-#define BIT(n)                (1ull << (n))
-#define ALIGN_UP(x, a)        (((x) + (a)-1) & ~((a)-1))
-#define ALIGN_DOWN(x, a)      ((x) & ~((a)-1))
-#define MIN(a, b)             ((a) < (b) ? (a) : (b))
-#define MAX(a, b)             ((a) > (b) ? (a) : (b))
-#define container_of(p, t, m) ((t *)((char *)(p)-offsetof(t, m)))
+#define ARRAY_SIZE(a)    (sizeof(a) / sizeof((a)[0]))
+#define BIT(n)           (1ull << (n))
+#define ALIGN_UP(x, a)   (((x) + (a)-1) & ~((a)-1))
+#define ALIGN_DOWN(x, a) ((x) & ~((a)-1))
+#define MIN(a, b)        ((a) < (b) ? (a) : (b))
+#define MAX(a, b)        ((a) > (b) ? (a) : (b))
 
 #define must_check        __attribute__((warn_unused_result))
 #define no_return         __attribute__((noreturn))

@@ -139,14 +139,3 @@ enum err frames_free(struct frames *f, hpa_t start, u64 pages)
     spinlock_release(&f->lock);
     return e;
 }
-
-u64 frames_largest(struct frames *f)
-{
-    u64 most = 0;
-
-    spinlock_acquire(&f->lock);
-    for (struct frames_extent *e = f->first; e; e = e->next)
-        most = MAX(most, e->pages);
-    spinlock_release(&f->lock);
-    return most;
-}

@@ -38,8 +38,5 @@ enum err frames_alloc_dirty(struct frames *f, u64 pages, u64 align, u64 below, h
 /* Gives frames back. INVALID (and nothing changes) if any of them is free already. */
 enum err frames_free(struct frames *f, hpa_t start, u64 pages) must_check;
 
-/* Pages in the longest free extent. */
-u64 frames_largest(struct frames *f);
-
 /* All free memory of the machine; filled by boot before vmm_main(). */
 extern struct frames host_frames;

@@ -119,10 +119,3 @@ bool gwalk(const struct p2m *p2m, const struct paging_state *ps, gva_t gva, u32 
  * unchanged.
  */
 bool must_check gwalk_load_pdptes(const struct p2m *p2m, struct paging_state *ps);
-
-/* True when a change of these registers loads PDPTEs (PAE mode in force after it and
- * CR3/PG/PAE/PSE/PGE/SMEP...). */
-static inline bool gwalk_uses_pdptes(const struct paging_state *ps)
-{
-    return gwalk_mode_of(ps) == GWALK_PAE;
-}

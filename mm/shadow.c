@@ -183,11 +183,6 @@ static u32 role_of(const struct paging_state *ps)
     return role;
 }
 
-u64 shadow_hardware_cr4_mask(const struct paging_state *ps)
-{
-    return gwalk_mode_of(ps) == GWALK_UNPAGED ? 0 : ps->cr4 & (CR4_SMEP | CR4_SMAP);
-}
-
 u64 shadow_pae_child_key(const struct shadow *sh, u32 index)
 {
     switch (sh->mode) {

@@ -271,10 +271,6 @@ struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps)
 /* The same for MOV CR3 in IA-32e mode (shadow.mode is GWALK_LONG), which changes nothing else. */
 struct flush shadow_set_cr3(struct shadow *sh, u64 cr3);
 
-/* CR4 bits SMEP and SMAP that hardware must have set: the guest's own while it pages, none while it does not.
- */
-u64 shadow_hardware_cr4_mask(const struct paging_state *ps);
-
 /* INVLPG of a linear address (already canonical/segment checked). A coherency event. */
 struct flush shadow_invlpg(struct shadow *sh, gva_t gva);
 

@@ -118,14 +118,3 @@ enum err vmx_cpu_enable(struct vmx_cpu *cpu, hpa_t vmxon_region, vmx_line_fn lin
     vmx_host_capture(&cpu->host);
     return ERR_OK;
 }
-
-void vmx_cpu_disable(struct vmx_cpu *cpu)
-{
-    if (!cpu->on)
-        return;
-    if (cpu->current)
-        vmx_vcpu_unload(cpu->current);
-    cpu->on = false;
-    if (vmx_vmxoff() == VMX_SUCCESS)
-        cr4_write(cr4_read() & ~CR4_VMXE);
-}

@@ -45,5 +45,3 @@ bool vmx_cpu_present(void);
  * UNSUPPORTED, DENIED (locked off) or STATE: each reason has been given to `line` as one plain line.
  */
 enum err must_check vmx_cpu_enable(struct vmx_cpu *cpu, hpa_t vmxon_region, vmx_line_fn line, void *ctx);
-/* VMCLEARs the current VMCS, VMXOFF, CR4.VMXE off. */
-void vmx_cpu_disable(struct vmx_cpu *cpu);

@@ -30,13 +30,6 @@ VMX_POINTER_INSN(vmclear)
 VMX_POINTER_INSN(vmptrld)
 #undef VMX_POINTER_INSN
 
-static inline enum vmx_status vmx_vmxoff(void)
-{
-    bool cf, zf;
-    __asm__ volatile("vmxoff" : VMX_INSN_OUTPUTS(cf, zf) : : "memory");
-    return vmx_status_of(cf, zf);
-}
-
 /*
  * The current VMCS, hot path: no check of the flags. Only for fields every CPU has, or that exist because a
  * control is on; with a VMCS current, they cannot fail then.

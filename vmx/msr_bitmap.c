@@ -11,35 +11,17 @@ void vmx_msr_bitmap_exit_all(struct vmx_msr_bitmap *bitmap)
     memset(bitmap, -1, sizeof *bitmap);
 }
 
-/* The byte with the bit of `msr`, NULL if it has none. */
+/* The byte with the bit of `msr`, which has one. */
 static u8 *find(struct vmx_msr_bitmap *bitmap, u32 msr, bool write)
 {
     if (msr < MSR_RANGE)
         return &(write ? bitmap->write_low : bitmap->read_low)[msr / 8];
-    if (msr - MSR_HIGH_FIRST < MSR_RANGE)
-        return &(write ? bitmap->write_high : bitmap->read_high)[(msr - MSR_HIGH_FIRST) / 8];
-    return NULL;
+    return &(write ? bitmap->write_high : bitmap->read_high)[(msr - MSR_HIGH_FIRST) / 8];
 }
 
-static void set(u8 *byte, unsigned bit, bool value)
+static void pass(struct vmx_msr_bitmap *bitmap, u32 msr, bool write)
 {
-    *byte = (u8)((*byte & ~(1u << bit)) | (u32)value << bit);
-}
-
-enum err vmx_msr_bitmap_pass(struct vmx_msr_bitmap *bitmap, u32 msr, bool read, bool write)
-{
-    if (!find(bitmap, msr, false))
-        return ERR_RANGE;
-    set(find(bitmap, msr, false), msr % 8, !read);
-    set(find(bitmap, msr, true), msr % 8, !write);
-    return ERR_OK;
-}
-
-bool vmx_msr_bitmap_exits(const struct vmx_msr_bitmap *bitmap, u32 msr, bool write)
-{
-    const u8 *byte = find((struct vmx_msr_bitmap *)(uintptr_t)bitmap, msr, write);
-
-    return !byte || *byte >> msr % 8 & 1;
+    *find(bitmap, msr, write) &= (u8) ~(1u << msr % 8);
 }
 
 void vmx_msr_bitmap_pass_switched(struct vmx_msr_bitmap *bitmap)
@@ -50,7 +32,7 @@ void vmx_msr_bitmap_pass_switched(struct vmx_msr_bitmap *bitmap)
                                    MSR_IA32_SYSENTER_EIP};
 
     for (size_t i = 0; i < ARRAY_SIZE(switched); i++) {
-        set(find(bitmap, switched[i], false), switched[i] % 8, false);
-        set(find(bitmap, switched[i], true), switched[i] % 8, false);
+        pass(bitmap, switched[i], false);
+        pass(bitmap, switched[i], true);
     }
 }

@@ -15,10 +15,6 @@ struct vmx_msr_bitmap {
 _Static_assert(sizeof(struct vmx_msr_bitmap) == PAGE_SIZE, "one page (24.6.9)");
 
 void vmx_msr_bitmap_exit_all(struct vmx_msr_bitmap *bitmap);
-/* Lets the guest read and/or write the MSR without an exit (true) or makes it exit (false). RANGE: it has no
- * bit. */
-enum err must_check vmx_msr_bitmap_pass(struct vmx_msr_bitmap *bitmap, u32 msr, bool read, bool write);
-bool vmx_msr_bitmap_exits(const struct vmx_msr_bitmap *bitmap, u32 msr, bool write);
 /* Lets pass what the hypervisor switches with the vCPU or the VMCS holds: FS/GS base, KERNEL_GS_BASE, STAR,
  * LSTAR, CSTAR, FMASK, SYSENTER_*. (TSC is read with RDTSC; its MSR exits.) */
 void vmx_msr_bitmap_pass_switched(struct vmx_msr_bitmap *bitmap);

@@ -24,14 +24,6 @@ void vmx_guest_skip_rest(struct vmx_vcpu *v, u64 rip, u64 rflags, u32 blocking)
         finish_flags(rflags);
 }
 
-void vmx_guest_skip_bytes(struct vmx_vcpu *v, u32 length)
-{
-    u64 rip = vmx_guest_rip(v) + length;
-
-    vmx_guest_set_rip(v, rip);
-    vmx_guest_skip_rest(v, rip, vmx_guest_rflags(), (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY));
-}
-
 void vmx_guest_skip(struct vmx_vcpu *v)
 {
     vmx_guest_skip_inline(v);

@@ -226,10 +226,8 @@ static inline void vmx_guest_set_rip(struct vmx_vcpu *v, u64 rip)
     v->state |= VMX_HAVE_RIP;
     vmcs_write(VMCS_GUEST_RIP, rip);
 }
-/* The instruction is done: RIP behind it, blocking by STI and MOV SS over, a single step (TF) due. Length
- * from the VMCS, or given for instructions that the hypervisor decoded itself. */
+/* The instruction is done: RIP behind it, blocking by STI and MOV SS over, a single step (TF) due. */
 void vmx_guest_skip(struct vmx_vcpu *v);
-void vmx_guest_skip_bytes(struct vmx_vcpu *v, u32 length);
 /* Its rare part: what is to be done besides a new RIP. */
 void vmx_guest_skip_rest(struct vmx_vcpu *v, u64 rip, u64 rflags, u32 blocking);
 /* The same as vmx_guest_skip(), where an exit has to be fast: four VMREADs, one VMWRITE. */

@@ -86,8 +86,10 @@ static inline void hw_enter(struct hw *h, const struct shadow *sh)
 {
     h->cr3 = sh->root.v;
     h->four_level = gwalk_mode_of(&sh->paging) == GWALK_LONG;
-    h->smep = shadow_hardware_cr4_mask(&sh->paging) & CR4_SMEP;
-    h->smap = shadow_hardware_cr4_mask(&sh->paging) & CR4_SMAP;
+    bool paged = gwalk_mode_of(&sh->paging) !=
+                 GWALK_UNPAGED; /* else the guest's SMEP and SMAP are kept from the CPU */
+    h->smep = paged && (sh->paging.cr4 & CR4_SMEP);
+    h->smap = paged && (sh->paging.cr4 & CR4_SMAP);
     h->pge = sh->paging.cr4 & CR4_PGE;
     if (!h->four_level) {
         if (h->cr3 >> 32 || (h->cr3 & 31))

@@ -93,7 +93,7 @@ static void step(struct machine *m, u64 *seed)
     case 7: fuzz_mmio(m, vcpu, seed); break;
     case 8:
     case 9: fuzz_msr(m, vcpu, seed); break;
-    case 10: vplat_irq_line(&m->vp, (r >> 16) % 30, r & BIT(40)); break;
+    case 10: irq_line(m, (r >> 16) % 30, r & BIT(40)); break;
     case 11: vplat_uart_receive(&m->vp, m->now, (u8)(r >> 16)); break;
     case 12: m->console_room = (r >> 16) % 40; break;
     case 13:

@@ -19,11 +19,6 @@ static void pic_init(struct machine *m, u8 icw4)
     outb(m, 0xA1, 0);
 }
 
-static void line(struct machine *m, u32 irq, bool level)
-{
-    vplat_irq_line(&m->vp, irq, level);
-}
-
 static int take(struct machine *m)
 {
     return vplat_irq_pending(&m->vp, 0) ? vplat_irq_accept(&m->vp, 0) : -1;
@@ -34,7 +29,7 @@ static void extint_through_lint0(void **state)
     (void)state;
     struct machine *m = machine_new(2, TEST_HZ);
     pic_init(m, 1);
-    line(m, 5, true);
+    irq_line(m, 5, true);
     assert_int_equal(m->delivered[0], 1);
     assert_int_equal(m->last_kind, VPLAT_DELIVER_EXTINT);
     assert_false(vplat_irq_pending(&m->vp, 1)); /* only the boot CPU has the wire */
@@ -43,15 +38,15 @@ static void extint_through_lint0(void **state)
     outb(m, 0x20, 0x20);
     assert_int_equal(take(m), -1); /* an edge is one interrupt */
     apic_write(m, 0, VLAPIC_LVT_LINT0, 0x10700);
-    line(m, 5, false);
-    line(m, 5, true);
+    irq_line(m, 5, false);
+    irq_line(m, 5, true);
     assert_int_equal(take(m), -1); /* masked at the APIC */
     apic_write(m, 0, VLAPIC_LVT_LINT0, 0x700);
     assert_int_equal(take(m), 0x25);
     outb(m, 0x20, 0x20);
     u64 base = 0xFEE00100; /* APIC off altogether: the wire goes to the CPU */
     assert_true(wrmsr_ok(m, 0, MSR_IA32_APIC_BASE, base));
-    line(m, 6, true);
+    irq_line(m, 6, true);
     assert_int_equal(take(m), 0x26);
     free(m);
 }
@@ -62,7 +57,7 @@ static void lint0_as_a_fixed_vector(void **state)
     struct machine *m = machine_new(1, TEST_HZ);
     pic_init(m, 1);
     apic_write(m, 0, VLAPIC_LVT_LINT0, 0x31);
-    line(m, 0, true);
+    irq_line(m, 0, true);
     assert_int_equal(take(m), 0x31);
     free(m);
 }
@@ -72,12 +67,12 @@ static void pic_priorities_cascade_and_eoi(void **state)
     (void)state;
     struct machine *m = machine_new(1, TEST_HZ);
     pic_init(m, 1);
-    line(m, 12, true);
-    line(m, 3, true);
+    irq_line(m, 12, true);
+    irq_line(m, 3, true);
     assert_int_equal(take(m), 0x2C); /* the slave hangs on IR2, above IR3 */
-    line(m, 9, true);
+    irq_line(m, 9, true);
     assert_int_equal(take(m), -1); /* IR2 in service blocks the slave (not specially nested) */
-    line(m, 1, true);
+    irq_line(m, 1, true);
     assert_int_equal(take(m), 0x21);
     outb(m, 0x20, 0x0B);
     assert_int_equal(inb(m, 0x20), 0x06); /* ISR: 1 and 2 */
@@ -97,24 +92,24 @@ static void pic_masks_and_spurious(void **state)
 {
     (void)state;
     struct machine *m = machine_new(1, TEST_HZ);
-    line(m, 11, true);
-    line(m, 11, false);
+    irq_line(m, 11, true);
+    irq_line(m, 11, false);
     assert_int_equal(take(m), 0x73); /* with testdev = on a pulse is remembered ... */
     vpic_reset(&m->vp.pic);          /* ... otherwise not, and nothing is open */
-    line(m, 11, true);
+    irq_line(m, 11, true);
     assert_int_equal(take(m), -1);
-    line(m, 11, false);
+    irq_line(m, 11, false);
     pic_init(m, 1);
     outb(m, 0x21, 0x10);
-    line(m, 4, true);
+    irq_line(m, 4, true);
     assert_int_equal(take(m), -1);
     outb(m, 0x21, 0);
     assert_int_equal(take(m), 0x24);
     outb(m, 0x20, 0x20);
-    line(m, 4, false);
-    line(m, 4, true);
+    irq_line(m, 4, false);
+    irq_line(m, 4, true);
     assert_true(vplat_irq_pending(&m->vp, 0));
-    line(m, 4, false); /* goes before it is acknowledged */
+    irq_line(m, 4, false); /* goes before it is acknowledged */
     assert_false(vplat_irq_pending(&m->vp, 0));
     assert_int_equal(vpic_acknowledge(&m->vp.pic), 0x27); /* IR7 without an ISR bit */
     outb(m, 0x20, 0x0B);
@@ -127,20 +122,20 @@ static void pic_modes(void **state)
     (void)state;
     struct machine *m = machine_new(1, TEST_HZ);
     pic_init(m, 3); /* automatic EOI */
-    line(m, 1, true);
+    irq_line(m, 1, true);
     assert_int_equal(take(m), 0x21);
     outb(m, 0x20, 0x0B);
     assert_int_equal(inb(m, 0x20), 0);
     pic_init(m, 1);
     outb(m, 0x20, 0xC4); /* IR4 has the lowest priority: IR5 the highest */
-    line(m, 1, false);
-    line(m, 1, true);
-    line(m, 5, true);
+    irq_line(m, 1, false);
+    irq_line(m, 1, true);
+    irq_line(m, 5, true);
     assert_int_equal(take(m), 0x25);
     outb(m, 0x20, 0xA0); /* rotate on EOI: now IR6 first */
-    line(m, 5, false);
-    line(m, 5, true);
-    line(m, 7, true);
+    irq_line(m, 5, false);
+    irq_line(m, 5, true);
+    irq_line(m, 7, true);
     assert_int_equal(take(m), 0x27);
     outb(m, 0x20, 0x68); /* special mask mode: a masked one in service does not block */
     outb(m, 0x21, 0x80);
@@ -148,7 +143,7 @@ static void pic_modes(void **state)
     outb(m, 0x20, 0x0C); /* poll */
     outb(m, 0x21, 0);
     pic_init(m, 1);
-    line(m, 6, true);
+    irq_line(m, 6, true);
     outb(m, 0x20, 0x0C);
     assert_int_equal(inb(m, 0x20), 0x86);
     outb(m, 0x20, 0x0C);
@@ -165,12 +160,12 @@ static void pic_level_inputs(void **state)
     outb(m, 0x4D1, 0xFF);
     assert_int_equal(inb(m, 0x4D0), 0xF8); /* 0, 1, 2, 8 and 13 stay edges */
     assert_int_equal(inb(m, 0x4D1), 0xDE);
-    line(m, 10, true);
+    irq_line(m, 10, true);
     assert_int_equal(take(m), 0x2A);
     outb(m, 0xA0, 0x20);
     outb(m, 0x20, 0x20);
     assert_int_equal(take(m), 0x2A); /* still asserted */
-    line(m, 10, false);
+    irq_line(m, 10, false);
     outb(m, 0xA0, 0x20);
     outb(m, 0x20, 0x20);
     assert_int_equal(take(m), -1);
@@ -203,20 +198,20 @@ static void ioapic_edges_and_levels(void **state)
 {
     (void)state;
     struct machine *m = machine_new(1, TEST_HZ);
-    line(m, 20, true); /* masked: lost */
+    irq_line(m, 20, true); /* masked: lost */
     route_pin(m, 20, 0x50);
     assert_int_equal(take(m), -1);
-    line(m, 20, false);
-    line(m, 20, true);
-    line(m, 20, true); /* no second edge */
+    irq_line(m, 20, false);
+    irq_line(m, 20, true);
+    irq_line(m, 20, true); /* no second edge */
     assert_int_equal(take(m), 0x50);
     apic_write(m, 0, VLAPIC_EOI, 0);
     assert_int_equal(take(m), -1);
-    line(m, 21, true);
+    irq_line(m, 21, true);
     route_pin(m, 21, 0x8051); /* a level is found when it is unmasked */
     assert_int_equal(take(m), 0x51);
-    line(m, 21, false);
-    line(m, 21, true);
+    irq_line(m, 21, false);
+    irq_line(m, 21, true);
     assert_int_equal(take(m), -1); /* remote IRR holds it back until EOI */
     apic_write(m, 0, VLAPIC_EOI, 0);
     assert_int_equal(take(m), 0x51);
@@ -241,14 +236,14 @@ static void ioapic_destinations(void **state)
         apic_write(m, i, VLAPIC_LDR, 1u << (24 + i));
     }
     route_pin(m, 20, 0x50 | 0x800 | 0xAull << 56); /* logical, fixed: 1 and 3 */
-    line(m, 20, true);
+    irq_line(m, 20, true);
     assert_int_equal(m->delivered[0] + m->delivered[2], 0);
     assert_int_equal(m->delivered[1] + m->delivered[3], 2);
     route_pin(m, 21, 0x400 | 2ull << 56); /* NMI */
-    line(m, 21, true);
+    irq_line(m, 21, true);
     assert_int_equal(vlapic_events(lapic_of(m, 2)), VLAPIC_EVENT_NMI);
     route_pin(m, 22, 0x8050 | 9ull << 56); /* nobody there: no remote IRR, no loop */
-    line(m, 22, true);
+    irq_line(m, 22, true);
     assert_int_equal(ioapic_read(m, 0x10 + 44), 0x8050);
     free(m);
 }

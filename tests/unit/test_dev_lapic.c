@@ -395,18 +395,18 @@ static void level_interrupts_go_round_through_the_ioapic(void **state)
     (void)state;
     struct machine *m = enabled_machine(2);
     route_pin(m, 20, 0x8045 | 1ull << 56); /* level, to APIC 1 */
-    vplat_irq_line(&m->vp, 20, true);
+    irq_line(m, 20, true);
     assert_int_equal(take(m, 1), 0x45);
     assert_int_equal(apic_read(m, 1, VLAPIC_TMR + 0x20), 1 << 5);
     assert_int_equal(ioapic_read(m, 0x10 + 40), 0xC045); /* remote IRR */
     apic_write(m, 1, VLAPIC_EOI, 0);                     /* still asserted: again */
     assert_int_equal(take(m, 1), 0x45);
-    vplat_irq_line(&m->vp, 20, false);
+    irq_line(m, 20, false);
     apic_write(m, 1, VLAPIC_EOI, 0);
     assert_int_equal(take(m, 1), -1);
     assert_int_equal(ioapic_read(m, 0x10 + 40), 0x8045);
     route_pin(m, 20, 0x0045 | 1ull << 56);
-    vplat_irq_line(&m->vp, 20, true); /* an edge: TMR goes off */
+    irq_line(m, 20, true); /* an edge: TMR goes off */
     assert_int_equal(take(m, 1), 0x45);
     assert_int_equal(apic_read(m, 1, VLAPIC_TMR + 0x20), 0);
     free(m);
@@ -418,24 +418,24 @@ static void level_waits_for_its_apic(void **state)
     (void)state;
     struct machine *m = machine_new(2, TEST_HZ);
     route_pin(m, 20, 0x8045 | 1ull << 56);
-    vplat_irq_line(&m->vp, 20, true); /* APIC 1 is disabled by software */
+    irq_line(m, 20, true); /* APIC 1 is disabled by software */
     assert_int_equal(ioapic_read(m, 0x10 + 40), 0x8045);
     apic_write(m, 1, VLAPIC_SVR, ENABLED);
     assert_int_equal(m->delivered[1], 1);
     assert_int_equal(take(m, 1), 0x45);
     assert_int_equal(ioapic_read(m, 0x10 + 40), 0xC045);
-    vplat_irq_line(&m->vp, 20, false);
+    irq_line(m, 20, false);
     apic_write(m, 1, VLAPIC_EOI, 0);
     route_pin(m, 20, 0x8845 | 0x20ull << 56); /* logical, to nobody */
-    vplat_irq_line(&m->vp, 20, true);
+    irq_line(m, 20, true);
     assert_int_equal(take(m, 1), -1);
     apic_write(m, 1, VLAPIC_LDR, 0x20u << 24);
     assert_int_equal(take(m, 1), 0x45);
-    vplat_irq_line(&m->vp, 20, false);
+    irq_line(m, 20, false);
     apic_write(m, 1, VLAPIC_EOI, 0);
     route_pin(m, 20, 0x8045 | 1ull << 56);
     assert_true(wrmsr_ok(m, 1, MSR_IA32_APIC_BASE, 0xFEE00000)); /* off, and on again: reset */
-    vplat_irq_line(&m->vp, 20, true);
+    irq_line(m, 20, true);
     assert_true(wrmsr_ok(m, 1, MSR_IA32_APIC_BASE, 0xFEE00800));
     assert_int_equal(take(m, 1), -1);
     apic_write(m, 1, VLAPIC_SVR, ENABLED);

@@ -109,6 +109,14 @@ static inline struct machine *machine_new(u32 vcpus, u64 hz)
     return m;
 }
 
+/* As a device does: ISA line (0..15) or IOAPIC pin (16..23). */
+static inline void irq_line(struct machine *m, u32 irq, bool level)
+{
+    spinlock_acquire(&m->vp.lock);
+    vplat_set_line(&m->vp, irq, level);
+    spinlock_release(&m->vp.lock);
+}
+
 static inline struct vlapic *lapic_of(struct machine *m, u32 vcpu)
 {
     return &m->cpu[vcpu].lapic;

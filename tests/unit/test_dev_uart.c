@@ -138,7 +138,7 @@ static void a_busy_console_loses_nothing(void **state)
     assert_false(interrupted(m));
     outb(m, COM1 + 2, FCR_ON | 4); /* clearing the FIFO does not take back what is on its way */
     m->console_room = 100;
-    vplat_uart_ready(&m->vp, m->now);
+    vplat_advance_devices(&m->vp, m->now);
     assert_true(interrupted(m));
     assert_int_equal(inb(m, COM1 + 5) & 0x60, 0x60);
     assert_memory_equal(m->console, "abcdefghijklmnop", 16);

@@ -144,13 +144,6 @@ void vplat_update(struct vplatform *vp, u64 now)
 
 /* ------------------------------------------------------------------ from outside */
 
-void vplat_irq_line(struct vplatform *vp, u32 irq, bool level)
-{
-    spinlock_acquire(&vp->lock);
-    vplat_set_line(vp, irq, level);
-    spinlock_release(&vp->lock);
-}
-
 void vplat_eoi_broadcast(struct vplatform *vp, u64 now, u8 vector)
 {
     (void)now;
@@ -175,11 +168,6 @@ void vplat_advance_devices(struct vplatform *vp, u64 now)
     vp->advanced = now;
     vplat_update(vp, now);
     spinlock_release(&vp->lock);
-}
-
-void vplat_uart_ready(struct vplatform *vp, u64 now)
-{
-    vplat_advance_devices(vp, now);
 }
 
 bool vplat_uart_receive(struct vplatform *vp, u64 now, u8 byte)

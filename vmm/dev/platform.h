@@ -175,14 +175,8 @@ static inline void vplat_advance(struct vplatform *vp, u32 vcpu, u64 now)
 /* Keyboard input for COM1; false: no room now. */
 bool vplat_uart_receive(struct vplatform *vp, u64 now, u8 byte);
 
-/* console_out can take bytes again. */
-void vplat_uart_ready(struct vplatform *vp, u64 now);
-
 /* ACPI power button: asks the guest to shut down. */
 rarely_run void vplat_press_power_button(struct vplatform *vp, u64 now);
-
-/* ISA interrupt line `irq` (0..15), or IOAPIC pin (16..23). Takes the lock. */
-void vplat_irq_line(struct vplatform *vp, u32 irq, bool level);
 
 /* INIT of vCPU: its local APIC and MSRs that INIT resets. */
 rarely_run void vplat_vcpu_init(struct vplatform *vp, u32 vcpu);
@@ -210,7 +204,7 @@ void vplat_eoi_broadcast(struct vplatform *vp, u64 now, u8 vector);
  * does until somebody accepts (82093AA datasheet 3.2.4, delivery status). Takes the lock. */
 rarely_run void vplat_retry_levels(struct vplatform *vp);
 
-/* As vplat_irq_line() with the lock held. */
+/* ISA interrupt line `irq` (0..15), or IOAPIC pin (16..23), with the lock held. */
 void vplat_set_line(struct vplatform *vp, u32 irq, bool level);
 
 /* After a device's state may have changed, lock held: interrupt lines and the deadline follow. */
