@@ -31,6 +31,7 @@ from lab.disk import ToolError
 
 VM = 'kut'
 MEMORY_MIB = 256
+LOG_LIMIT = 256 << 20    # vmexit's ipi mode sends two million IPIs, and each is a line in Bochs's log
 INI = """[machine]
 exit = on
 
@@ -119,7 +120,7 @@ def run(job):
     spec = machine.Spec(cpus=job.case.cpus, model=job.model)
     with tempfile.TemporaryDirectory(prefix='patchbay-kut-') as scratch:
         fill(Path(scratch), job)
-        with machine.Machine(Path(scratch), spec, timeout=job.case.timeout) as running:
+        with machine.Machine(Path(scratch), spec, timeout=job.case.timeout, log_limit=LOG_LIMIT) as running:
             if job.case.until:
                 with contextlib.suppress(pexpect.ExceptionPexpect):
                     running.console.expect(job.case.until, timeout=job.case.timeout)

@@ -26,6 +26,7 @@ CPU_POSITION = re.compile(rb'\(\d+\)(?:\.\[(\d+)\])? \[0x[0-9a-f]+\] .*')
 LOG_NOTABLE = re.compile(rb'\d+[ep]\[|.*(?:VMENTER|VMFAIL|VMEXIT|VMX)')
 LOG_INFO = re.compile(rb'\d+i\[')
 LOG_REGISTERS = re.compile(rb'\d+i\[CPU\d+ *\] (?:\||CPU is in|[CS]S\.mode|EFER)')
+LOG_LIMIT = 32 << 20    # bytes of bochs.log
 GRACE_S = 5             # for the debugger to print the registers after a timeout
 UART_SETTLE_S = 0.02    # after ESC [ X, for the emulated UART to send what the guest has given it
 
@@ -52,7 +53,7 @@ class Bochs:
     After the end: code, why (words for the code), ticks, first_tick, version, report()."""
 
     def __init__(self, folder, arguments, script, server, *, on_com1, on_e9, on_end=None, env=None, timeout=None,
-                 log_limit=32 << 20):
+                 log_limit=LOG_LIMIT):
         """script: debugger commands. server: the listening socket that COM1 connects to. timeout: seconds.
         log_limit: of bochs.log, in bytes."""
         self.folder, self.env, self.timeout, self.log_limit = folder, env, timeout, log_limit

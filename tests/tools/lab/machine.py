@@ -106,13 +106,15 @@ class Console(SpawnBase):
 class Machine:
     """A context manager: entering it starts the machine, leaving it ends the machine."""
 
-    def __init__(self, esp, spec, *, timeout=HOST_BUDGET_S, ticks_limit=None, keep=None, mirror=None):
+    def __init__(self, esp, spec, *, timeout=HOST_BUDGET_S, ticks_limit=None, keep=None, mirror=None,
+                 log_limit=bochs.LOG_LIMIT):
         """esp: the folder with the EFI system partition's files. timeout: host seconds for the whole run.
-        keep: a folder for the run's files that is left there. mirror: called with all of COM1's bytes."""
+        keep: a folder for the run's files that is left there. mirror: called with all of COM1's bytes.
+        log_limit: of Bochs's log, in bytes; it has a line for each NMI."""
         if spec.kind not in KINDS:
             raise ToolError(f'no such machine: {spec.kind}; there are {", ".join(KINDS)}')
         self.esp, self.spec, self.timeout, self.ticks_limit = Path(esp).resolve(), spec, timeout, ticks_limit
-        self.mirror = mirror
+        self.mirror, self.log_limit = mirror, log_limit
         self.console = Console(self._send)
         self._com1, self._e9 = [], []
         self._keep, self._temporary, self._saved = keep, None, None
@@ -160,7 +162,8 @@ class Machine:
         server = socket.create_server(('127.0.0.1', 0))
         snapshot.connect_com1(config, server)
         return bochs.Bochs(self.folder, arguments, bochs.debugger_script(self.spec.cpus, self.ticks_limit), server,
-                           on_com1=self._on_com1, on_e9=self._on_e9, on_end=self.console.end, timeout=self.timeout)
+                           on_com1=self._on_com1, on_e9=self._on_e9, on_end=self.console.end, timeout=self.timeout,
+                           log_limit=self.log_limit)
 
     def _qemu(self):
         disk.build(self.esp, self.folder / 'disk.img', disk.size_mib(self.esp))
