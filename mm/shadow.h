@@ -86,6 +86,8 @@ struct shadow_vm {
      * Byte v is 1 while vCPU v is between shadow_write_begin() and shadow_write_done(): its store may be visible
      * before its patch is. Writer: v, after its writing[] and before the store (seq_cst), 0 with release. Readers:
      * the others at their events, eight at once (seq_cst), before they read primaries: tests/model/model_trace.c.
+     * | 2 from shadow_unwatch() to shadow_watch(): it stores what and when it likes, and there are no patches; | 4 while
+     * shadow_unwatch() revokes what the others have in use.
      */
     union {
         aligned_to(64) _Atomic u8 storing[TRACE_VCPUS_MAX];
@@ -156,6 +158,7 @@ struct shadow {
     bool pae_root;
     bool lookup_slow;   /* PAE root, or shared tables: shadow_lookup.c */
     u8 filter;          /* enum shadow_filter: which #PF must exit now */
+    u8 unwatched;       /* 2 since shadow_unwatch(), else 0: see vm->storing[] */
     u8 stale;           /* STALE_*: what was narrowed since the last flush (shadow_internal.h) */
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     struct flush owed;  /* flush that internal steps of the current call made necessary at once */
@@ -338,6 +341,15 @@ struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool rea
 /* Serves other vCPUs' requests for write protection. Call after an exit caused by shadow_vm.kick (or at every
  * exit: it is one load when there is none). */
 struct flush shadow_service_kicks(struct shadow *sh);
+
+/*
+ * From here on this vCPU stores to guest memory without its shadow (the CPU walks no tables of ours), so nobody sees
+ * whether it writes page tables: at each of their events the others trust nothing that they have derived.
+ */
+void shadow_unwatch(struct shadow *sh);
+/* That is over: its stores are traced again. Nothing derived so far is trusted, by the others at their next event, by
+ * this one at once: the next call, before the vCPU is entered, returns the flush. */
+void shadow_watch(struct shadow *sh);
 
 /* Drops everything (VM reset, tests). */
 struct flush shadow_clear(struct shadow *sh);

@@ -396,6 +396,13 @@ static inline u64 shadow_others_interested(const struct shadow *sh, u64 gfn)
 void shadow_revoke(struct shadow *sh, u64 gfn, u32 first, u32 last);
 
 /* shadow_patch.c: the channels. */
+/* Bits of a byte of storing[]. */
+enum {
+    STORING = 1,   /* to the tables in writing[] */
+    UNWATCHED = 2, /* to any table, with no patch: shadow_unwatch() */
+    REVOKING = 4   /* and is looking for entries of all tables in others' lists just now */
+};
+#define STORING_BYTES 0x0101010101010101ull
 /* Which of the vCPUs first .. first + 7 are in the middle of a store: a byte each. */
 static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
 {
@@ -403,6 +410,7 @@ static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
 
     return sh->vcpu - first < 8 ? bytes & ~(0xffull << (sh->vcpu - first) * 8) : bytes;
 }
+void shadow_write_end(struct shadow *sh);
 void shadow_drain_now(struct shadow *sh);
 void shadow_resync(struct shadow *sh); /* nothing derived from guest tables is trusted any more */
 static inline void shadow_drain(struct shadow *sh)

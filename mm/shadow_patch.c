@@ -159,6 +159,10 @@ static void rederive_table(struct shadow *sh, u64 gfn)
 /* Tables that others are in the middle of writing: the store may be done, its patch not yet posted. */
 static rarely_run void read_tables_being_written(struct shadow *sh, u32 first, u64 bytes)
 {
+    if (unlikely(bytes & ~STORING_BYTES)) {
+        shadow_resync(sh);
+        return;
+    }
     for (; bytes; bytes &= bytes - 1) {
         struct shadow *other = sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8];
         for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
@@ -339,14 +343,14 @@ void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)
         return;
     atomic_store_explicit(&sh->writing[0], first + 1, memory_order_release);
     atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_release);
-    atomic_store_explicit(&sh->vm->storing[sh->vcpu], 1, memory_order_seq_cst);
+    atomic_store_explicit(&sh->vm->storing[sh->vcpu], (u8)(sh->unwatched | STORING), memory_order_seq_cst);
     if (unlikely(last != first || shadow_others_interested(sh, first)))
         revoke_bytes(sh, gpa.v, length);
 }
 
-static void write_end(struct shadow *sh)
+void shadow_write_end(struct shadow *sh)
 {
-    atomic_store_explicit(&sh->vm->storing[sh->vcpu], 0, memory_order_release);
+    atomic_store_explicit(&sh->vm->storing[sh->vcpu], sh->unwatched, memory_order_release);
 }
 
 struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length)
@@ -361,7 +365,7 @@ struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length)
         length -= piece;
     }
     if (sh->vm->vcpus > 1)
-        write_end(sh);
+        shadow_write_end(sh);
     shadow_settle(sh);
     return shadow_take_owed(sh);
 }
@@ -379,7 +383,7 @@ struct flush shadow_give_up(struct shadow *sh, gpa_t gpa)
     else
         sh->wp0_forced_gfn = gfn;
     if (sh->vm->vcpus > 1)
-        write_end(sh);
+        shadow_write_end(sh);
     shadow_settle(sh);
     return shadow_take_owed(sh);
 }
@@ -391,7 +395,7 @@ struct flush shadow_rewrite(struct shadow *sh, gpa_t gpa)
     shadow_write_begin(sh, gpa, 1);
     end_trace(sh, gpa.v >> PAGE_SHIFT, true);
     if (sh->vm->vcpus > 1)
-        write_end(sh);
+        shadow_write_end(sh);
     shadow_settle(sh);
     return shadow_take_owed(sh);
 }

@@ -9,7 +9,7 @@
 /* Callbacks for emulate_insn(); their ctx is the struct vcpu. */
 extern const struct emulate_ops access_ops;
 
-/* Starts the emulation of an instruction at that privilege: no fault yet. */
+/* Starts the emulation of an instruction at that privilege: no fault yet. After paging_sync(). */
 void access_begin(struct vcpu *v, u32 cpl, u64 rflags);
 
 /* After access_begin(): the shadow has just translated `at` to `gpa` for a permitted write, and has begun a byte there

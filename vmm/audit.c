@@ -2,6 +2,7 @@
 #include "vmm/audit.h"
 
 #include "arch/log.h"
+#include "vmm/paging.h"
 
 #define FULL_PERIOD 256u /* exits */
 
@@ -31,6 +32,10 @@ void audit_exit(struct vcpu *v)
     struct flush flush;
     gva_t at;
 
+    if (paging_is_ept(v)) { /* nothing is derived */
+        counter_one(&v->stats.audits);
+        return;
+    }
     if (full)
         clean = shadow_audit(&v->shadow, &report, &flush);
     else if (audit_mode == CONFIG_AUDIT_EVERY)

@@ -65,6 +65,7 @@ enum config_audit { CONFIG_AUDIT_OFF, CONFIG_AUDIT_ON, CONFIG_AUDIT_EVERY };
 enum config_console { CONSOLE_SERIAL = 1, CONSOLE_SCREEN = 2, CONSOLE_BOTH = 3 };
 enum config_shadow { SHADOW_PER_VCPU, SHADOW_SHARED };
 enum config_paging { PAGING_SHADOW, PAGING_EPT };
+enum config_unpaged { UNPAGED_EPT, UNPAGED_SHADOW };
 
 /* Channel modes, a mask. */
 enum config_mode {
@@ -93,6 +94,7 @@ struct vm_config {
     u64 cpus; /* mask of the CPUs it may run on; 0 = any */
     enum config_shadow shadow;
     enum config_paging paging;
+    enum config_unpaged unpaged;
     bool restart;
     bool testdev;
     u32 line;               /* of the section */
@@ -155,8 +157,7 @@ struct platform_support {
     u64 overhead;      /* bytes a VM of one vCPU costs besides its own memory ... */
     u64 overhead_vcpu; /* ... and each further vCPU */
     u32 max_vcpus;     /* of one VM, by this version */
-    bool ept;          /* every CPU has it */
-    bool paging_ept;   /* this version supports paging = ept */
+    bool ept;          /* every CPU has it, as the EPT of a VM needs it */
     bool restart;      /* this version supports restart = on */
     u32 modes;         /* enum config_mode that this version supports */
     /* Size of a file, or why it cannot be read. */

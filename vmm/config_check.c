@@ -103,9 +103,6 @@ static void check_features(const struct vm_config *vm, const struct platform_sup
     if (vm->paging == PAGING_EPT && !have->ept)
         config_say(report, vm->at[CONFIG_VM_PAGING], 0,
                    "this machine's CPUs have no EPT; write paging = shadow");
-    else if (vm->paging == PAGING_EPT && !have->paging_ept)
-        config_say(report, vm->at[CONFIG_VM_PAGING], 0,
-                   "this version of Patchbay does not page VMs by EPT yet; write paging = shadow");
     if (vm->restart && !have->restart)
         config_say(report, vm->at[CONFIG_VM_RESTART], 0,
                    "this version of Patchbay cannot start a VM again yet; write restart = off");
@@ -158,7 +155,6 @@ static void check_memory(const struct config *config, const struct platform_supp
 void config_this_version(struct platform_support *have)
 {
     have->max_vcpus = CONFIG_MAX_VCPUS;
-    have->paging_ept = false;
     have->restart = false;
     have->modes = CONFIG_MODE_MESSAGE | CONFIG_MODE_SHARE_RO | CONFIG_MODE_DONATE;
 }

@@ -69,6 +69,8 @@ WORD_PARSER(parse_format, p->vm->format, enum config_format, {"auto", FORMAT_AUT
 WORD_PARSER(parse_shadow, p->vm->shadow, enum config_shadow, {"per-vcpu", SHADOW_PER_VCPU},
             {"shared", SHADOW_SHARED})
 WORD_PARSER(parse_paging, p->vm->paging, enum config_paging, {"shadow", PAGING_SHADOW}, {"ept", PAGING_EPT})
+WORD_PARSER(parse_unpaged, p->vm->unpaged, enum config_unpaged, {"ept", UNPAGED_EPT},
+            {"shadow", UNPAGED_SHADOW})
 WORD_PARSER(parse_restart, p->vm->restart, bool, ON_OFF)
 WORD_PARSER(parse_testdev, p->vm->testdev, bool, ON_OFF)
 

@@ -28,6 +28,8 @@ static exit_handler *const handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_PAUSE] = exit_pause,
     [VMX_EXIT_TPR_BELOW_THRESHOLD] = exit_tpr,
     [VMX_EXIT_PREEMPTION_TIMER] = exit_timer,
+    [VMX_EXIT_EPT_VIOLATION] = exit_ept_violation,
+    [VMX_EXIT_EPT_MISCONFIGURATION] = exit_ept_misconfiguration,
     [VMX_EXIT_WBINVD] = exit_done, /* guest memory is write-back and coherent */
     [VMX_EXIT_XSETBV] = exit_xsetbv,
     /* instructions whose features CPUID does not offer */

@@ -61,6 +61,8 @@ enum exit_result exit_rdmsr(struct vcpu *v);
 enum exit_result exit_wrmsr(struct vcpu *v);
 /* exit_memory.c */
 enum exit_result exit_page_fault(struct vcpu *v, u32 error);
+enum exit_result exit_ept_violation(struct vcpu *v);
+enum exit_result exit_ept_misconfiguration(struct vcpu *v);
 /* exit_io.c */
 enum exit_result exit_io(struct vcpu *v);
 enum exit_result exit_io_access(struct vcpu *v, u64 qualification);

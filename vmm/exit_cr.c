@@ -6,16 +6,8 @@
 #include "mm/shadow_quick.h"
 #include "vmm/exit.h"
 #include "vmm/guest_regs.h"
+#include "vmm/paging.h"
 #include "vmm/real.h"
-
-/* Gives the shadow its new paging registers, and the CPU the new root. */
-static void switch_paging(struct vcpu *v, const struct paging_state *next)
-{
-    struct flush flush = shadow_set_paging(&v->shadow, next);
-
-    vmx_guest_set_cr3(v->shadow.root.v);
-    vcpu_flush(v, flush);
-}
 
 /* Outside IA-32e mode. */
 static rarely_run enum exit_result write_legacy_cr3(struct vcpu *v, u32 value)
@@ -25,7 +17,7 @@ static rarely_run enum exit_result write_legacy_cr3(struct vcpu *v, u32 value)
     next.cr3 = value;
     if (v->shadow.mode == GWALK_PAE && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
-    switch_paging(v, &next);
+    paging_set(v, &next);
     return exit_done(v);
 }
 
@@ -69,6 +61,7 @@ static bool long_mode_follows(const struct vcpu *v, struct paging_state *next)
 
 static enum exit_result write_cr0(struct vcpu *v, u64 value)
 {
+    paging_sync(v);
     struct paging_state next = v->shadow.paging;
     u64 old = vmx_guest_cr0();
 
@@ -84,9 +77,10 @@ static enum exit_result write_cr0(struct vcpu *v, u64 value)
         return exit_inject_gp(v);
     if ((value ^ old) & CR0_PE)
         real_switch(v, !(value & CR0_PE));
+    paging_choose(v, value);
     vmx_guest_set_cr0(&v->vmx, value);
     if (((value ^ old) & (CR0_PG | CR0_WP)) || (paging && gwalk_mode_of(&next) == GWALK_PAE)) {
-        switch_paging(v, &next);
+        paging_set(v, &next);
     } else {
         v->shadow.paging.cr0 = value;
         v->shadow.paging.cr4 = next.cr4;
@@ -98,6 +92,7 @@ static enum exit_result write_cr0(struct vcpu *v, u64 value)
 
 static enum exit_result write_cr4(struct vcpu *v, u64 value)
 {
+    paging_sync(v);
     struct paging_state next = v->shadow.paging;
     u64 old = vmx_guest_cr4(), changed = value ^ old;
 
@@ -108,7 +103,7 @@ static enum exit_result write_cr4(struct vcpu *v, u64 value)
         !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
     if (changed & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP))
-        switch_paging(v, &next);
+        paging_set(v, &next);
     else
         v->shadow.paging.cr4 = value;
     guest_regs_follow_paging(v);

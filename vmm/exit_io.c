@@ -3,6 +3,7 @@
 #include "vmm/access.h"
 #include "vmm/console.h"
 #include "vmm/exit.h"
+#include "vmm/paging.h"
 
 #define PORT_DEBUG   0xE9
 #define STRING_LIMIT 256u /* elements per exit; the instruction goes on at the next entry */
@@ -50,6 +51,7 @@ static rarely_run enum exit_result string_io(struct vcpu *v, u64 q)
     s64 step = vmx_guest_rflags() & RFLAGS_DF ? -(s64)size : (s64)size;
     enum emulate_status status;
 
+    paging_sync(v);
     access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
     unsigned address_size = string_address_size(v, &status);
     u64 left = rep ? v->vmx.gpr[VMX_RCX] & size_mask(address_size ? address_size : 8) : 1;

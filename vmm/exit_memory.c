@@ -7,9 +7,13 @@
  *                  if it cannot be, the table loses its trace and the CPU does it
  *   MMIO           a device of the virtual platform
  *   EMPTY, RO      a page that is away, or shared in read-only: the guest's own fault too
+ *
+ * Under EPT its own faults do not come here. What the EPT does not permit means the same: device, page that is away,
+ * read-only page.
  */
 #include "vmm/access.h"
 #include "vmm/exit.h"
+#include "vmm/paging.h"
 
 /* The page has lost its trace: the CPU carries out the store itself, and should not fault for it once more. */
 static enum exit_result without_trace(struct vcpu *v, gva_t gva)
@@ -82,6 +86,18 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     return give_up(v, gva, gpa, traced);
 }
 
+/* An access to the device at gpa. */
+static enum exit_result device_access(struct vcpu *v, gva_t gva, gpa_t gpa, bool write)
+{
+    if (unlikely(vmx_event_armed(&v->vmx))) {
+        vm_fail(v, "stack or descriptor table in device memory at 0x%lx", gpa.v);
+        return EXIT_YIELD;
+    }
+    access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
+    access_hint_device(v, gva, gpa, write);
+    return emulate(v, gva, gpa, false);
+}
+
 enum exit_result exit_page_fault(struct vcpu *v, u32 error)
 {
     gva_t gva = GVA(vmx_exit_qualification(&v->vmx));
@@ -99,17 +115,65 @@ enum exit_result exit_page_fault(struct vcpu *v, u32 error)
         access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
         access_hint(v, gva, f.gpa);
         return emulate(v, gva, f.gpa, true);
-    case SHADOW_MMIO:
-        if (unlikely(vmx_event_armed(&v->vmx))) {
-            vm_fail(v, "stack or descriptor table in device memory at 0x%lx", f.gpa.v);
-            return EXIT_YIELD;
-        }
-        access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
-        access_hint_device(v, gva, f.gpa, error & GWALK_WRITE);
-        return emulate(v, gva, f.gpa, false);
+    case SHADOW_MMIO: return device_access(v, gva, f.gpa, error & GWALK_WRITE);
     case SHADOW_GUEST_FAULT:
     case SHADOW_EMPTY_PAGE:
     case SHADOW_RO_PAGE: return exit_inject_page_fault(v, f.error, gva);
     }
     return EXIT_RESUME;
+}
+
+/*
+ * The CPU wanted to read one of the guest's page tables, or to set A or D in it, and may not: the table is not in RAM, or
+ * in RAM that is read-only. By the walk of our own the one reads as not present, and the other keeps its A and D; so the
+ * instruction is emulated, and gets its fault or has its effect.
+ */
+static enum exit_result table_access(struct vcpu *v, gva_t gva, gpa_t gpa)
+{
+    if (vmx_event_armed(&v->vmx))
+        return exit_inject_page_fault(v, PF_W, gva);
+    access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
+    return emulate(v, gva, gpa, false);
+}
+
+/* The guest's tables permit the access: the CPU has found that before it looked at the EPT. */
+static enum exit_result page_access(struct vcpu *v, u64 q, gva_t gva, gpa_t gpa)
+{
+    bool write = q & VMX_EPT_WRITE, user = vmx_guest_cpl() == 3 && !vmx_event_armed(&v->vmx);
+    u32 access =
+        (write ? GWALK_WRITE : 0) | (user ? GWALK_USER : 0) | (q & VMX_EPT_EXECUTE ? GWALK_FETCH : 0);
+
+    switch (p2m_entry_type(p2m_get(&v->vm->p2m, gpa.v >> PAGE_SHIFT))) {
+    case P2M_NONE: return device_access(v, gva, gpa, write);
+    case P2M_RAM_RO:
+        if (write)
+            break;
+        /* fall through */
+    case P2M_RAM_RW: /* it came meanwhile */
+        paging_page_changed(v->vm, gpa.v >> PAGE_SHIFT);
+        return EXIT_RESUME;
+    case P2M_EMPTY: return exit_inject_page_fault(v, gwalk_access_bits(&v->shadow.paging, access), gva);
+    }
+    return exit_inject_page_fault(v, (u32)PF_P | gwalk_access_bits(&v->shadow.paging, access), gva);
+}
+
+enum exit_result exit_ept_violation(struct vcpu *v)
+{
+    u64 q = vmx_exit_qualification(&v->vmx);
+    gpa_t gpa = vmx_exit_gpa();
+
+    vmx_exit_recover(&v->vmx, 0);
+    paging_sync(v);
+    if (unlikely(!(q & VMX_EPT_LINEAR_VALID)))
+        return exit_inject_gp(v); /* MOV CR3 wanted PDPTEs from what is not RAM (SDM Vol 3C table 27-7) */
+    if (unlikely(!(q & VMX_EPT_AFTER_WALK)))
+        return table_access(v, vmx_exit_linear(), gpa);
+    return page_access(v, q, vmx_exit_linear(), gpa);
+}
+
+enum exit_result exit_ept_misconfiguration(struct vcpu *v)
+{
+    vmx_exit_recover(&v->vmx, 0);
+    vm_fail(v, "the hypervisor's EPT is misconfigured at 0x%lx", vmx_exit_gpa().v);
+    return EXIT_YIELD;
 }

@@ -4,6 +4,7 @@
  */
 #include "vmm/access.h"
 #include "vmm/exit.h"
+#include "vmm/paging.h"
 #include "vmm/task.h"
 
 #define DR6_BT          BIT(15)
@@ -47,9 +48,7 @@ static bool load_cr3_op(void *ctx, u32 cr3)
     next.cr3 = cr3;
     if (gwalk_mode_of(&next) == GWALK_PAE && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return false;
-    struct flush flush = shadow_set_paging(&v->shadow, &next);
-    vmx_guest_set_cr3(v->shadow.root.v);
-    vcpu_flush(v, flush);
+    paging_set(v, &next);
     return true;
 }
 
@@ -123,6 +122,7 @@ enum exit_result exit_task_switch(struct vcpu *v)
 
     if (vectoring & VMX_EVENT_VALID)
         vmx_exit_recover(&v->vmx, 0); /* armed: a fault before the switch combines with it */
+    paging_sync(v);
     access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
     load_registers(v, &regs);
     struct task_result result = task_switch(&regs, &request, &ops, v);

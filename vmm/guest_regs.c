@@ -1,6 +1,7 @@
 /* guest_regs.c - CR4 and EFER of a guest. */
 #include "vmm/guest_regs.h"
 
+#include "vmm/paging.h"
 #include "vmm/real.h"
 
 void guest_regs_follow_paging(struct vcpu *v)
@@ -51,6 +52,7 @@ u64 guest_cr4_supported(const struct vm *vm)
 
 bool guest_write_efer(struct vcpu *v, u64 value)
 {
+    paging_sync(v);
     struct paging_state next = v->shadow.paging;
     u64 legal = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 
@@ -62,8 +64,7 @@ bool guest_write_efer(struct vcpu *v, u64 value)
     next.cr4 = vmx_guest_cr4(); /* it may have changed bits of its own since */
     bool meaning = (next.efer ^ v->shadow.paging.efer) & EFER_NXE;
     if (meaning) {
-        vcpu_flush(v, shadow_set_paging(&v->shadow, &next));
-        vmx_guest_set_cr3(v->shadow.root.v);
+        paging_set(v, &next);
     } else {
         v->shadow.paging.efer = next.efer;
         v->shadow.paging.cr4 = next.cr4;

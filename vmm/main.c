@@ -106,7 +106,7 @@ static void check_config(const struct boot_info *info, const struct vmx_caps *ca
         .memory = host_frames.free_pages << PAGE_SHIFT,
         .overhead = vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
         .overhead_vcpu = vm_overhead(CONFIG_DEFAULT_MEMORY, 2) - vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
-        .ept = vmx_caps_has(caps, VMX_SECONDARY_EPT),
+        .ept = vmx_caps_ept_usable(caps),
         .file_size = file_size,
         .ctx = (void *)(uintptr_t)info,
     };

@@ -4,6 +4,7 @@
 #include "arch/string.h"
 #include "arch/tsc.h"
 #include "vmm/hypercall.h"
+#include "vmm/paging.h"
 #include "vmm/vm.h"
 
 _Static_assert((int)CONFIG_MODE_MESSAGE == PB_MODE_MESSAGE && (int)CONFIG_MODE_SHARE_RO == PB_MODE_SHARE_RO &&
@@ -22,6 +23,7 @@ static hpa_t frame_of(void *ctx, u32 vm, u64 gfn)
 static void drop(struct vcpu *v, u64 gfn, hpa_t frame, bool read_only)
 {
     vcpu_flush(v, shadow_drop_frame(&v->shadow, gfn, frame, read_only));
+    paging_drop(v);
 }
 
 void messages_serve_drop(struct vcpu *v)
@@ -79,6 +81,7 @@ static void unmap(void *ctx, u32 vm, u64 gfn, hpa_t frame)
 {
     (void)ctx;
     p2m_set(&vms[vm]->p2m, gfn, HPA(0), P2M_EMPTY, false);
+    paging_page_changed(vms[vm], gfn);
     drop_everywhere(vms[vm], gfn, frame, false);
 }
 
@@ -88,6 +91,7 @@ static void map(void *ctx, u32 vm, u64 gfn, hpa_t frame, enum ipc_map how)
         p2m_set(&vms[vm]->p2m, gfn, frame, how == IPC_MAP_READ ? P2M_RAM_RO : P2M_RAM_RW, how != IPC_MAP_OWN);
 
     (void)ctx;
+    paging_page_changed(vms[vm], gfn);
     /* tables derived from it must not rely on a trace any more, or it is not writable any more */
     if (p2m_entry_is_ram(old) && how != IPC_MAP_OWN)
         drop_everywhere(vms[vm], gfn, frame, false);

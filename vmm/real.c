@@ -4,6 +4,7 @@
 #include "arch/cpu.h"
 #include "arch/string.h"
 #include "vmm/guest_regs.h"
+#include "vmm/paging.h"
 #include "vmm/real_vcpu.h"
 #include "vmx/bits.h"
 
@@ -249,7 +250,7 @@ static void leave(struct vcpu *v)
 
 void real_switch(struct vcpu *v, bool real)
 {
-    if (real && !v->vmx.cr_env.unrestricted)
+    if (real && !paging_has_real_mode(v->vm))
         enter(v);
     else if (real_active(v))
         leave(v);
@@ -275,6 +276,7 @@ void real_reset(struct vcpu *v)
     if (real_active(v))
         sysenter[0] = r->sysenter_cs;
     vmx_guest_init_reset(&init);
+    paging_choose(v, init.cr0);
     /* INIT leaves the caches on or off (table 9-1, note 2) */
     init.cr0 = CR0_ET | (v->shadow.paging.cr0 & (CR0_CD | CR0_NW));
     vmx_guest_write(&v->vmx, &init);
@@ -291,19 +293,24 @@ void real_reset(struct vcpu *v)
     dr6_write(DR6_INIT);
 
     struct paging_state paging = {.cr0 = init.cr0, .maxphyaddr = v->shadow.maxphyaddr};
-    struct flush flush = shadow_set_paging(&v->shadow, &paging);
-    vmx_guest_set_cr3(v->shadow.root.v);
+    paging_set(v, &paging);
     r->shape = REAL_OFF;
-    if (!v->vmx.cr_env.unrestricted)
+    if (!paging_has_real_mode(v->vm))
         enter(v);
     guest_regs_follow_paging(v);
-    vcpu_flush(v, flush);
 }
 
 void real_start(struct vcpu *v, u8 vector)
 {
     struct real_cpu cpu;
 
+    if (!real_active(v)) {
+        struct vmx_seg cs = vmx_segment_read(VMX_SEG_CS);
+        real_load_segment(&cs, (u16)(vector << 8));
+        vmx_segment_write(VMX_SEG_CS, &cs);
+        vmx_guest_set_rip(&v->vmx, 0);
+        return;
+    }
     real_sync(v);
     real_cpu_load(v, &cpu);
     real_load_segment(&cpu.seg[VMX_SEG_CS], (u16)(vector << 8));

@@ -108,6 +108,10 @@ bool real_is_unreal(const struct vmx_seg seg[REAL_SEGS]);
  * after PE was set. VM86: where the guest's selector does not name its base, another one that does. */
 void real_shape_segments(const struct vmx_seg seg[REAL_SEGS], enum real_shape shape,
                          struct vmx_seg out[REAL_SEGS]);
+/* A segment register (its number, and the CPL) of a guest that the CPU ran natively and that is now to be entered without
+ * unrestricted guest, in protected mode: what only real mode leaves in CS, and RPLs that only it permits, become what
+ * the entry checks want (26.3.1.2). True: *s has changed. */
+bool must_check real_settle_segment(struct vmx_seg *s, u32 number, u32 cpl);
 /* Segments that stop being protected mode's: null ones can be used. */
 void real_adopt_segment(struct vmx_seg *s);
 /* Loads a segment register as real mode does: limit and rights stay. */

@@ -102,6 +102,22 @@ void real_shape_segments(const struct vmx_seg seg[REAL_SEGS], enum real_shape sh
     }
 }
 
+bool real_settle_segment(struct vmx_seg *s, u32 number, u32 cpl)
+{
+    const u32 conforming = VMX_AR_CODE | VMX_AR_EXPAND_DOWN;
+    u32 rpl = s->selector & SELECTOR_RPL_3, dpl = (s->access & VMX_AR_DPL_MASK) >> VMX_AR_DPL_SHIFT;
+    struct vmx_seg was = *s;
+
+    if (number == VMX_SEG_CS || number == VMX_SEG_SS) {
+        s->selector = (u16)((s->selector & ~SELECTOR_RPL_3) | cpl);
+        if (number == VMX_SEG_CS && !is_code(s->access))
+            s->access |= VMX_AR_CODE;
+    } else if (dpl < rpl && (s->access & conforming) != conforming) {
+        s->access |= VMX_AR_DPL_MASK; /* nobody looks at it after the load */
+    }
+    return s->selector != was.selector || s->access != was.access;
+}
+
 void real_adopt_segment(struct vmx_seg *s)
 {
     if (!(s->access & VMX_AR_UNUSABLE)) {

@@ -8,6 +8,7 @@
 #include "vmm/audit.h"
 #include "vmm/console.h"
 #include "vmm/guest_regs.h"
+#include "vmm/paging.h"
 #include "vmm/real.h"
 #include "vmm/sched.h"
 #include "vmm/stats.h"
@@ -100,10 +101,8 @@ static void first_registers(struct vcpu *v, const struct entry_state *e)
         .efer = init.efer,
         .maxphyaddr = v->shadow.maxphyaddr,
     };
-    struct flush flush = shadow_set_paging(&v->shadow, &paging);
-    vmx_guest_set_cr3(v->shadow.root.v);
+    paging_set(v, &paging);
     guest_regs_follow_paging(v);
-    vcpu_flush(v, flush);
 }
 
 void vcpu_filter_faults(struct vcpu *v)
@@ -115,7 +114,10 @@ void vcpu_filter_faults(struct vcpu *v)
     };
 
     v->faults_filtered = v->shadow.filter;
-    vmx_guest_exit_on_faults(v->exceptions, bits[v->faults_filtered]);
+    if (paging_is_ept(v)) /* its own, all of them */
+        vmx_guest_exit_on_faults(v->exceptions & ~(1u << VECTOR_PF), 0);
+    else
+        vmx_guest_exit_on_faults(v->exceptions, bits[v->faults_filtered]);
 }
 
 void vcpu_set_exceptions(struct vcpu *v, u32 exceptions)
@@ -126,20 +128,11 @@ void vcpu_set_exceptions(struct vcpu *v, u32 exceptions)
 
 bool vcpu_set_up(struct vcpu *v)
 {
-    struct vmx_request request;
-    struct vmx_report report;
     struct vmx_setup setup = {.msr_bitmap = v->vm->msr_bitmap, .exception_bitmap = VCPU_EXITING_VECTORS};
     struct entry_state entry =
         v->vm->entry.every_vcpu ? entry_for_vcpu(&v->vm->entry, v->index) : v->vm->entry;
 
-    vmx_request_shadow(&request);
-    vmx_request_tpr_shadow(&request, &v->on->vmx.caps);
-    if (!v->on->vmx.vpid)
-        request.optional[VMX_SECONDARY] &= ~vmx_control_mask(VMX_SECONDARY_VPID);
-    /* CPUID offers neither: let them be undefined */
-    request.optional[VMX_SECONDARY] &=
-        ~(vmx_control_mask(VMX_SECONDARY_INVPCID) | vmx_control_mask(VMX_SECONDARY_XSAVES));
-    if (vmx_controls_choose(&v->on->vmx.caps, &request, &setup.controls, &report) != ERR_OK) {
+    if (paging_init_vcpu(v, v->state == VCPU_OFF ? 0 : entry.cr0, &setup) != ERR_OK) {
         vm_end(v->vm, VM_CODE_INTERNAL, "VMX controls are missing");
         return false;
     }
@@ -197,6 +190,7 @@ void vm_fail(struct vcpu *v, const char *fmt, ...)
     va_start(args, fmt);
     format_args(text, sizeof(text), fmt, args);
     va_end(args);
+    paging_sync(v);
     vmm_console_finish(v->vm);
     spinlock_acquire(&report_lock);
     log_line("vm %s, vCPU %u: stopped: %s", v->vm->name, v->index, text);

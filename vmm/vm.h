@@ -21,6 +21,7 @@
 #include "arch/types.h"
 #include "ipc/abi.h"
 #include "mm/audit.h"
+#include "mm/ept.h"
 #include "mm/matrix.h"
 #include "mm/p2m.h"
 #include "mm/shadow.h"
@@ -92,8 +93,10 @@ struct vcpu {
     struct real_state real; /* vmm/real.h */
     struct vcpu_messages messages;
     struct shadow shadow;
-    u8 faults_filtered; /* shadow.filter as the VMCS has it */
-    u32 exceptions;     /* those that exit, #PF among them */
+    u8 faults_filtered;                    /* shadow.filter as the VMCS has it */
+    u32 exceptions;                        /* those that exit, #PF among them */
+    struct vmx_controls by_shadow, by_ept; /* vmm/paging.h: constant once set_up */
+    bool ept_stale;                        /* INVEPT is owed before the EPT is on again */
     struct vcpu_stats stats;
     u64 audits_due; /* with [machine] audit: its exits; vmm/audit.h */
     struct audit_history audited;
@@ -122,6 +125,9 @@ struct vm {
     u32 exit_code;            /* 0 success; valid once ending is set */
     const char *end_words;
     struct p2m p2m;
+    struct ept ept;              /* if ept_pointer is not 0; vmm/paging.h */
+    u64 ept_pointer;             /* for the VMCS: constant */
+    bool ept_paged, ept_unpaged; /* when it is on: constant */
     struct shadow_vm shadow;
     struct shadow_shared *shadow_shared; /* NULL: each vCPU has tables of its own */
     struct trace_map traces;

@@ -12,6 +12,7 @@
 #include "vmm/console.h"
 #include "vmm/fpu.h"
 #include "vmm/load_builtin.h"
+#include "vmm/paging.h"
 #include "vmm/sched.h"
 #include "vmm/vm_platform.h"
 #include "vmx/msr_bitmap.h"
@@ -76,7 +77,7 @@ u64 vm_overhead(u64 memory, u32 vcpus)
 {
     u64 pages = memory >> PAGE_SHIFT, gfns = pages + window_pages(pages);
 
-    return gfns * (sizeof(u64) + sizeof(struct trace)) +
+    return gfns * (sizeof(u64) + sizeof(struct trace)) + ept_size(gfns) +
            vcpus * ((shadow_frames_suggested(memory) << PAGE_SHIFT) + sizeof(struct vcpu) + 4 * PAGE_SIZE) +
            sizeof(struct vm);
 }
@@ -373,6 +374,8 @@ static enum err make(struct vm *vm, const struct vm_create *with)
 {
     enum err e = make_memory(vm);
 
+    if (e == ERR_OK)
+        e = paging_init_vm(vm, with->caps);
     if (e == ERR_OK)
         e = vm_platform_init(vm, with->info, with->caps);
     if (e == ERR_OK)

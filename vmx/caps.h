@@ -57,6 +57,9 @@ static inline bool vmx_caps_has(const struct vmx_caps *caps, enum vmx_control co
 {
     return caps->may_be_1[vmx_control_group(control)] & vmx_control_mask(control);
 }
+/* EPT with walks of four levels, write-back tables and INVEPT (A.10), EFER controls, and no exits that a CPU forces for
+ * the guest's own MOV CR3 and INVLPG: all that the EPT of a VM needs. Real CPUs with EPT have all of it. */
+bool vmx_caps_ept_usable(const struct vmx_caps *caps);
 /* VMX-preemption timer: it counts down once every 2^shift TSC ticks (IA32_VMX_MISC bits 4:0). */
 static inline unsigned vmx_caps_timer_shift(const struct vmx_caps *caps)
 {

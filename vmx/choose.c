@@ -50,20 +50,31 @@ void vmx_request_tpr_shadow(struct vmx_request *request, const struct vmx_caps *
     request->required[VMX_PRIMARY] &= ~exits;
 }
 
+/* None of these under EPT. */
+#define EXIT_BIT(name) (1u << VMX_PRIMARY_##name % 32)
+static const u32 paging_exits =
+    EXIT_BIT(INVLPG_EXITING) | EXIT_BIT(CR3_LOAD_EXITING) | EXIT_BIT(CR3_STORE_EXITING);
+
 void vmx_request_ept(struct vmx_request *request, bool unrestricted)
 {
-    u32 paging = vmx_control_mask(VMX_PRIMARY_INVLPG_EXITING) |
-                 vmx_control_mask(VMX_PRIMARY_CR3_LOAD_EXITING) |
-                 vmx_control_mask(VMX_PRIMARY_CR3_STORE_EXITING);
-
     vmx_request_shadow(request);
-    request->required[VMX_PRIMARY] &= ~paging; /* no exit for these, where the CPU allows that */
+    request->required[VMX_PRIMARY] &= ~paging_exits;
+    request->off[VMX_PRIMARY] |= paging_exits;
     require(request, VMX_PRIMARY_SECONDARY_CONTROLS);
     require(request, VMX_SECONDARY_EPT);
     require(request, VMX_ENTRY_LOAD_EFER); /* NXE is the guest's own then */
     require(request, VMX_EXIT_LOAD_EFER);
     if (unrestricted)
         require(request, VMX_SECONDARY_UNRESTRICTED_GUEST);
+}
+
+bool vmx_caps_ept_usable(const struct vmx_caps *caps)
+{
+    u64 needs = VMX_EPT_CAP_WALK_4 | VMX_EPT_CAP_WB | VMX_EPT_CAP_INVEPT | VMX_EPT_CAP_INVEPT_ALL;
+
+    return vmx_caps_has(caps, VMX_PRIMARY_SECONDARY_CONTROLS) && vmx_caps_has(caps, VMX_SECONDARY_EPT) &&
+           vmx_caps_has(caps, VMX_ENTRY_LOAD_EFER) && vmx_caps_has(caps, VMX_EXIT_LOAD_EFER) &&
+           (caps->ept_vpid & needs) == needs && !(caps->must_be_1[VMX_PRIMARY] & paging_exits);
 }
 
 static void report_bits(const struct vmx_caps *caps, enum vmx_group group, u32 bits, bool need,

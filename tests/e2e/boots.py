@@ -126,6 +126,15 @@ modes = message, share-ro, donate
 depth = 16
 """
 
+
+def demo_ept(esp):
+    """One of the two that exchange pages is paged by EPT, and never runs on its shadow."""
+    write_ini(esp, DEMO_VMS.replace('[vm alpha]', '[vm alpha]\npaging = ept'))
+
+
+DEMO_BOOTS += [Boot('demo-ept', demo_ept, Spec(cpus=2)),
+               Boot('demo-ept-1cpu', demo_ept, Spec(cpus=1))]
+
 # ---------------------------------------------------------------- a machine without VMX
 
 
@@ -190,6 +199,7 @@ def drive_config_errors(running, facts):
 
 
 BAD_CONFIG = Boot('bad-config', bad_config, Spec(cpus=2), drive_config_errors)
+
 
 # ---------------------------------------------------------------- guest images that are not what they claim
 
@@ -286,10 +296,37 @@ testdev = on
 MODULES = {'one.txt': b'Patchbay' * 100, 'two.bin': bytes(range(256)) * 33}
 
 guest_files = guest_images(GUEST_INI, MODULES)
+
+
+def guests_with(line):
+    """The same with a line more for each VM."""
+    return guest_images(GUEST_INI.replace('testdev = on', f'testdev = on\n{line}'), MODULES)
+
+
+# By EPT while they do not page; never by EPT; always, with real mode as the CPU has it, or has not.
 GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=2), timeout=300),
+               Boot('guests-no-ept', guests_with('unpaged = shadow'), Spec(cpus=2), timeout=300),
+               Boot('guests-ept', guests_with('paging = ept'), Spec(cpus=2), timeout=300),
+               Boot('guests-ept-lynnfield', guests_with('paging = ept'), Spec(cpus=2, model=LYNNFIELD), timeout=300),
                Boot('guests-1cpu', guest_files, Spec(cpus=1), timeout=300),
                Boot('guests-penryn', guest_files, Spec(cpus=2, model=PENRYN), timeout=300),
                Boot('guests-lynnfield', guest_files, Spec(cpus=2, model=LYNNFIELD), timeout=300)]
+
+NO_EPT_INI = """[machine]
+exit = on
+
+[vm refused]
+kernel = EFI/patchbay/elf64.elf
+memory = 16M
+paging = ept
+
+[vm good]
+kernel = EFI/patchbay/elf64.elf
+memory = 16M
+cmdline = a b c
+testdev = on
+"""
+NO_EPT = Boot('no-ept', guest_images(NO_EPT_INI), Spec(cpus=2, model=PENRYN))
 
 # ---------------------------------------------------------------- a guest and its local APIC
 
@@ -419,7 +456,14 @@ def drive_linux(running, facts):
     console.expect(pexpect.EOF, timeout=300)        # the demonstration VMs end too, some time
 
 
+def linux_ept_files(esp):
+    """Its own page tables are what the CPU walks."""
+    linux_files(esp)
+    write_ini(esp, LINUX_INI.replace('[vm linux]', '[vm linux]\npaging = ept'))
+
+
 LINUX_BOOTS = [Boot('linux-haswell', linux_files, Spec(cpus=3, ips=LINUX_IPS), drive_linux, 1000),
+               Boot('linux-ept', linux_ept_files, Spec(cpus=3, ips=LINUX_IPS), drive_linux, 1000),
                Boot('linux-penryn', linux_files_short, Spec(cpus=3, ips=LINUX_IPS, model=PENRYN), drive_linux, 1000)]
 
 

@@ -41,6 +41,8 @@ def smp_guest(vcpus, options='', cpus=''):
 
 
 SMP_BOOTS = [Boot('smp-4on2', smp_guest(4), Spec(cpus=2, ips=LINUX_IPS)),
+             Boot('smp-4on2-ept', smp_guest(4, cpus='paging = ept\n'), Spec(cpus=2, ips=LINUX_IPS)),
+             Boot('smp-4on2-no-ept', smp_guest(4, cpus='unpaged = shadow\n'), Spec(cpus=2, ips=LINUX_IPS)),
              Boot('smp-3on1', smp_guest(3), Spec(cpus=1, ips=LINUX_IPS)),
              Boot('smp-8on4-lynnfield', smp_guest(8, 'state=20'), Spec(cpus=4, ips=LINUX_IPS, model=LYNNFIELD)),
              Boot('smp-4on2-penryn', smp_guest(4), Spec(cpus=2, ips=LINUX_IPS, model=PENRYN)),
@@ -59,14 +61,14 @@ def storm(vcpus):
             for command in STORM]
 
 
-def linux_smp(vcpus, names):
+def linux_smp(vcpus, names, paging):
     """Files of a boot of Linux VMs with so many vCPUs each."""
     def files(esp):
         for name in ('vmlinuz', 'initrd'):
             shutil.copy(BUILD / 'linux' / name, esp / 'EFI/patchbay' / name)
         write_ini(esp, f'[machine]\nexit = on\nkeyboard = {names[0]}\n' + ''.join(
             f'\n[vm {name}]\nkernel = EFI/patchbay/vmlinuz\ninitrd = EFI/patchbay/initrd\nformat = linux\n'
-            f'memory = 160M\nvcpus = {vcpus}\ncmdline = {CMDLINE} idle=halt\n' for name in names))
+            f'memory = 160M\nvcpus = {vcpus}\npaging = {paging}\ncmdline = {CMDLINE} idle=halt\n' for name in names))
     return files
 
 
@@ -107,14 +109,15 @@ def drive_linux_smp(vcpus, names):
     return drive
 
 
-def linux_boot(name, spec, vcpus, names=('linux',)):
-    return Boot(name, linux_smp(vcpus, names), spec, drive_linux_smp(vcpus, names), 1500)
+def linux_boot(name, spec, vcpus, names=('linux',), paging='shadow'):
+    return Boot(name, linux_smp(vcpus, names, paging), spec, drive_linux_smp(vcpus, names), 1500)
 
 
 LINUX_SMP = [linux_boot('linux-smp-4on2', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 4),
+             linux_boot('linux-smp-2-ept', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 2, paging='ept'),
              linux_boot('linux-smp-2-penryn', Spec(cpus=2, ips=LINUX_IPS, model=PENRYN), 2),
              linux_boot('linux-smp-two', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 2, ('one', 'two'))]
-VCPUS = {'linux-smp-4on2': 4, 'linux-smp-2-penryn': 2, 'linux-smp-two': 2}
+VCPUS = {'linux-smp-4on2': 4, 'linux-smp-2-ept': 2, 'linux-smp-2-penryn': 2, 'linux-smp-two': 2}
 NAMES = {'linux-smp-two': ('one', 'two')}
 
 # ---------------------------------------------------------------- pages that leave a VM of several vCPUs

@@ -67,7 +67,7 @@ static void test_complete(void **state)
         "[machine]\nconsole = serial\nlog=debug\nexit = on\nkeyboard = linux\nescape=ctrl-B\naudit=every\n\n"
         "[vm linux]  ; with a comment\n  kernel = EFI/patchbay/vmlinuz\ninitrd: initrd\n"
         "cmdline = console=ttyS0 root=/dev/ram0 a=\"b c\"\nformat = linux\nmemory = 256M\nvcpus = 4\n"
-        "cpus = 0,2-3, 63\nshadow = shared\npaging = ept\nrestart = on\ntestdev = off\r\n"
+        "cpus = 0,2-3, 63\nshadow = shared\npaging = ept\nunpaged = shadow\nrestart = on\ntestdev = off\r\n"
         "[vm mb]\nkernel = k\nmodules = one a b , two,  three x\nmemory = 4GiB\n"
         "[channel linux mb]\nmodes = message, share-ro,donate\ndepth = 48\n",
         "");
@@ -88,6 +88,7 @@ static void test_complete(void **state)
     assert_true(vm->cpus == (BIT(0) | BIT(2) | BIT(3) | BIT(63)));
     assert_int_equal(vm->shadow, SHADOW_SHARED);
     assert_int_equal(vm->paging, PAGING_EPT);
+    assert_int_equal(vm->unpaged, UNPAGED_SHADOW);
     assert_true(vm->restart && !vm->testdev);
     assert_int_equal(vm->line, 11);
     assert_int_equal(vm->at[CONFIG_VM_MEMORY], 16);
@@ -379,7 +380,6 @@ static void test_check(void **state)
     have.cpus = 1;
     check(VM_A "paging = ept\ncpus = 1\n" VM_B "[channel b a]\nmodes = share-rw,lend\n", &have,
           "p.ini:4:1: error: VM 'a' asks for CPU 1, but this machine has CPU 0 only; remove the line\n"
-          "p.ini:3:1: error: this version of Patchbay does not page VMs by EPT yet; write paging = shadow\n"
           "p.ini:8:1: error: this version of Patchbay has no channel mode 'share-rw' yet; remove it\n"
           "p.ini:8:1: error: this version of Patchbay has no channel mode 'lend' yet; remove it\n");
 }

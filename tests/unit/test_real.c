@@ -281,9 +281,36 @@ static void segments_choose_the_shape(void **state)
     assert_int_equal(real_shape_of(c.seg, 0x100), REAL_HELD);
 }
 
+/* What a CPU that ran real mode itself leaves in its segment registers, as it may be in them without that ability. */
+static void native_segments_settle(void **state)
+{
+    struct vmx_seg cs = {0x0803, 0xFFFF, 0x93, 0x8000}, ss = {0x1002, 0xFFFF, 0x93, 0x10020},
+                   ds = {0x0007, 0xFFFFFFFF, 0x8093, 0}, null = {3, 0, VMX_AR_UNUSABLE, 0};
+    struct vmx_seg flat = {0x08, 0xFFFFFFFF, 0xC09B, 0}, conforming = {0x0B, 0xFFFFFFFF, 0xC09F, 0};
+
+    (void)state;
+    assert_true(real_settle_segment(&cs, CS, 0));
+    assert_int_equal(cs.access, 0x9B);
+    assert_int_equal(cs.selector, 0x0800);
+    assert_int_equal(cs.base, 0x8000);
+    assert_true(real_settle_segment(&ss, SS, 0));
+    assert_int_equal(ss.access, 0x93);
+    assert_int_equal(ss.selector, 0x1000);
+    assert_true(real_settle_segment(&ds, DS, 0));
+    assert_int_equal(ds.access, 0x80F3);
+    assert_int_equal(ds.selector, 7);
+    assert_false(real_settle_segment(&flat, CS, 0));
+    assert_false(real_settle_segment(&conforming, DS, 0));
+    assert_int_equal(conforming.access, 0xC09F);
+    (void)!real_settle_segment(&null, ES, 0);
+    assert_true(null.access & VMX_AR_UNUSABLE);
+    assert_int_equal(null.selector, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(native_segments_settle),
         cmocka_unit_test(an_interrupt_goes_through_the_table),
         cmocka_unit_test(what_the_table_does_not_reach_is_gp_then_df_then_shutdown),
         cmocka_unit_test(limits_are_kept),

@@ -171,15 +171,52 @@ static void ept_is_refused_by_name(void **state)
     (void)state;
     vmx_request_ept(&request, false);
     assert_int_equal(vmx_controls_choose(&caps, &request, &c, &report), ERR_UNSUPPORTED);
-    assert_int_equal(report.count, 4); /* secondary controls, EPT, EFER at exit and entry */
+    assert_int_equal(report.count, 6); /* secondary controls, no CR3 exits, EPT, EFER at exit and entry */
     vmx_missing_describe(&report.item[0], line, sizeof line);
     assert_string_equal(line, "VMX control primary SECONDARY_CONTROLS: have always 0, need 1");
     vmx_missing_describe(&report.item[1], line, sizeof line);
+    assert_string_equal(line, "VMX control primary CR3_LOAD_EXITING: have always 1, need 0");
+    vmx_missing_describe(&report.item[3], line, sizeof line);
     assert_string_equal(line, "VMX control secondary EPT: have always 0, need 1");
     caps = caps_of(&haswell);
     caps.ept_vpid &= ~VMX_EPT_CAP_WB;
     assert_int_equal(vmx_controls_choose(&caps, &request, &c, &report), ERR_UNSUPPORTED);
     assert_int_equal(report.count, 1);
+}
+
+/* It is said to be usable exactly if its controls can be had, with unrestricted guest or without, and its flushes. */
+static void ept_is_usable_or_not(void **state)
+{
+    struct vmx_caps whole = caps_of(&haswell), none = caps_of(&core2);
+    static const u64 needs[] = {VMX_EPT_CAP_WALK_4, VMX_EPT_CAP_WB, VMX_EPT_CAP_INVEPT,
+                                VMX_EPT_CAP_INVEPT_ALL};
+    struct vmx_request request;
+    struct vmx_controls c;
+    struct vmx_report report;
+
+    (void)state;
+    assert_true(vmx_caps_ept_usable(&whole));
+    assert_false(vmx_caps_ept_usable(&none));
+    for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
+        struct vmx_caps caps = whole;
+        caps.ept_vpid &= ~needs[i];
+        assert_false(vmx_caps_ept_usable(&caps));
+    }
+    vmx_request_shadow(&request);
+    for (u32 n = 0; n < VMX_GROUP_COUNT * 64; n++) {
+        struct vmx_caps caps = whole;
+        u32 group = n / 64, mask = 1u << n % 32;
+        if (n & 32)
+            caps.may_be_1[group] &= ~mask;
+        else
+            caps.must_be_1[group] |= mask;
+        vmx_request_shadow(&request);
+        if (vmx_controls_choose(&caps, &request, &c, &report) != ERR_OK)
+            continue; /* such a CPU is refused for all */
+        vmx_request_ept(&request, false);
+        assert_int_equal(vmx_caps_ept_usable(&caps),
+                         vmx_controls_choose(&caps, &request, &c, &report) == ERR_OK);
+    }
 }
 
 /* Takes away each control in turn, and forces each in turn. */
@@ -374,6 +411,7 @@ int main(void)
         cmocka_unit_test(a_haswell_gets_more),
         cmocka_unit_test(a_tpr_shadow_spares_the_exits_of_cr8),
         cmocka_unit_test(ept_is_refused_by_name),
+        cmocka_unit_test(ept_is_usable_or_not),
         cmocka_unit_test(every_missing_control_is_named),
         cmocka_unit_test(words_obey_the_cpu),
         cmocka_unit_test(the_table_has_a_row_for_each_cpu),

@@ -1,0 +1,165 @@
+/* paging.c - see paging.h. */
+#include "vmm/paging.h"
+
+#include "vmx/bits.h"
+
+static const enum vmcs_field pdpte_fields[] = {VMCS_GUEST_PDPTE0, VMCS_GUEST_PDPTE1, VMCS_GUEST_PDPTE2,
+                                               VMCS_GUEST_PDPTE3};
+
+/* ---- set-up ---- */
+
+static bool has_unrestricted(const struct vmx_caps *caps)
+{
+    return vmx_caps_has(caps, VMX_SECONDARY_UNRESTRICTED_GUEST);
+}
+
+enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
+{
+    const struct vm_config *c = vm->config;
+
+    if (!vmx_caps_ept_usable(caps))
+        return ERR_OK;
+    vm->ept_paged = c->paging == PAGING_EPT;
+    vm->ept_unpaged = c->unpaged == UNPAGED_EPT && has_unrestricted(caps) &&
+                      c->shadow == SHADOW_PER_VCPU; /* shadow_unwatch() is one vCPU's */
+    if (!vm->ept_paged && !vm->ept_unpaged)
+        return ERR_OK;
+    void *tables = vm->take(vm, ept_size(vm->p2m.count));
+    if (!tables)
+        return ERR_NO_MEMORY;
+    enum err e = ept_init(&vm->ept, &vm->p2m, tables, caps->ept_vpid & VMX_EPT_CAP_2M);
+    if (e == ERR_OK)
+        vm->ept_pointer = vm->ept.root.v | EPTP_TYPE_WB | EPTP_WALK_4 << EPTP_WALK_SHIFT;
+    return e;
+}
+
+static bool wants_ept(const struct vm *vm, u64 cr0)
+{
+    return cr0 & CR0_PG ? vm->ept_paged : vm->ept_unpaged;
+}
+
+static enum err choose_controls(const struct vcpu *v, struct vmx_request *request,
+                                struct vmx_controls *controls)
+{
+    const struct vmx_cpu *cpu = &v->on->vmx;
+    struct vmx_report report;
+
+    vmx_request_tpr_shadow(request, &cpu->caps);
+    if (!cpu->vpid)
+        request->optional[VMX_SECONDARY] &= ~vmx_control_mask(VMX_SECONDARY_VPID);
+    /* CPUID offers neither: let them be undefined */
+    request->optional[VMX_SECONDARY] &=
+        ~(vmx_control_mask(VMX_SECONDARY_INVPCID) | vmx_control_mask(VMX_SECONDARY_XSAVES));
+    return vmx_controls_choose(&cpu->caps, request, controls, &report);
+}
+
+enum err paging_init_vcpu(struct vcpu *v, u64 cr0, struct vmx_setup *setup)
+{
+    struct vmx_request request;
+
+    vmx_request_shadow(&request);
+    enum err e = choose_controls(v, &request, &v->by_shadow);
+    if (e == ERR_OK && v->vm->ept_pointer) {
+        vmx_request_ept(&request, has_unrestricted(&v->on->vmx.caps));
+        e = choose_controls(v, &request, &v->by_ept);
+        v->ept_stale = true;
+    }
+    setup->ept_pointer = v->vm->ept_pointer;
+    setup->controls = wants_ept(v->vm, cr0) ? v->by_ept : v->by_shadow;
+    return e;
+}
+
+/* ---- flushes ---- */
+
+void paging_drop(struct vcpu *v)
+{
+    v->ept_stale = !paging_is_ept(v);
+    if (!v->ept_stale)
+        vmx_tlb_flush_ept(&v->on->vmx.tlb, v->vm->ept_pointer);
+}
+
+static void flush_if_stale(struct vcpu *v)
+{
+    if (v->ept_stale)
+        vmx_tlb_flush_ept(&v->on->vmx.tlb, v->vm->ept_pointer);
+    v->ept_stale = false;
+}
+
+/* ---- registers ---- */
+
+void paging_sync(struct vcpu *v)
+{
+    struct paging_state *p = &v->shadow.paging;
+
+    if (!paging_is_ept(v))
+        return;
+    p->cr3 = vmcs_read(VMCS_GUEST_CR3);
+    if (gwalk_mode_of(p) == GWALK_PAE)
+        for (u32 i = 0; i < ARRAY_SIZE(pdpte_fields); i++)
+            p->pdpte[i] = vmcs_read(pdpte_fields[i]);
+}
+
+/* Unrestricted guest ends. */
+static void settle_segments(void)
+{
+    for (u32 s = VMX_SEG_ES; s <= VMX_SEG_GS; s++) {
+        struct vmx_seg seg = vmx_segment_read((enum vmx_segment)s);
+        if (real_settle_segment(&seg, s, vmx_guest_cpl()))
+            vmx_segment_write((enum vmx_segment)s, &seg);
+    }
+}
+
+void paging_choose(struct vcpu *v, u64 cr0)
+{
+    bool ept = wants_ept(v->vm, cr0);
+
+    if (ept == paging_is_ept(v))
+        return;
+    if (ept && v->vm->ept_paged)
+        (void)shadow_clear(&v->shadow); /* nobody is to find anything in it; set_by_ept() flushes */
+    vmx_vcpu_set_controls(&v->vmx, ept ? &v->by_ept : &v->by_shadow, v->vm->ept_pointer);
+    vcpu_filter_faults(v);
+    if (!ept)
+        settle_segments();
+}
+
+static void set_by_ept(struct vcpu *v, const struct paging_state *next)
+{
+    struct shadow *sh = &v->shadow;
+
+    if (sh->mode != GWALK_UNPAGED) { /* the guest pages no more: its shadow sees that as any other */
+        vcpu_flush(v, shadow_set_paging(sh, next));
+        paging_begin(v);
+    }
+    sh->paging = *next;
+    vmx_guest_set_cr3(next->cr3);
+    if (gwalk_mode_of(next) == GWALK_PAE)
+        for (u32 i = 0; i < ARRAY_SIZE(pdpte_fields); i++)
+            vmcs_write(pdpte_fields[i], next->pdpte[i]);
+    flush_if_stale(v);
+    vcpu_flush(v, FLUSH_ALL);
+}
+
+void paging_set(struct vcpu *v, const struct paging_state *next)
+{
+    if (paging_is_ept(v)) {
+        set_by_ept(v, next);
+        return;
+    }
+    paging_end(v);
+    struct flush flush = shadow_set_paging(&v->shadow, next);
+    vmx_guest_set_cr3(v->shadow.root.v);
+    vcpu_flush(v, flush);
+}
+
+void paging_begin(struct vcpu *v)
+{
+    if (unlikely(paging_is_ept(v)) && !v->vm->ept_paged)
+        shadow_unwatch(&v->shadow);
+}
+
+void paging_end(struct vcpu *v)
+{
+    if (unlikely(v->shadow.unwatched))
+        shadow_watch(&v->shadow);
+}
