@@ -398,6 +398,31 @@ SHARED_TABLES_BOOTS = [
     Boot('shared-tables-2cpus', shared_tables_files, Spec(cpus=2), timeout=300),
     Boot('shared-tables-penryn', shared_tables_files, Spec(cpus=2, model=PENRYN), timeout=300)]
 
+# ---------------------------------------------------------------- the guest's own faults on several vCPUs
+
+OWN_FAULTS_INI = """[machine]
+exit = on
+log = debug
+
+[vm faults]
+kernel = EFI/patchbay/smp64.bin
+format = flat
+memory = 64M
+vcpus = 2
+cmdline = mode=faults rounds=10
+
+[vm handover]
+kernel = EFI/patchbay/smp64.bin
+format = flat
+memory = 64M
+vcpus = 3
+cmdline = mode=faults rounds=1 handover=120
+"""
+
+own_faults_files = guest_images(OWN_FAULTS_INI)
+OWN_FAULTS_BOOTS = [Boot('own-faults-haswell', own_faults_files, Spec(cpus=4)),
+                    Boot('own-faults-penryn', own_faults_files, Spec(cpus=2, model=PENRYN))]
+
 # ---------------------------------------------------------------- Linux beside the demonstration
 
 CMDLINE = 'console=ttyS0 quiet nokaslr mitigations=off tsc=reliable clearcpuid=rdrand'

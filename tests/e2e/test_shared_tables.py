@@ -31,6 +31,20 @@ def test_there_was_something_to_see(boot):
         assert int(re.search(rf'^\S+\s+{counter}\b.*?(\d+)  \w+$', table, re.M).group(1)) > 0, counter
 
 
+@pytest.mark.parametrize('boot', boots.OWN_FAULTS_BOOTS, ids=str, indirect=True)
+def test_own_faults_cost_no_exit_on_several_vcpus(boot):
+    """But for some at the start, while the tables are traced; and none is seen once another vCPU has made the entry
+    present."""
+    for vm in ('faults', 'handover'):
+        said = phrases.guest_lines(boot.text, vm)
+        assert any('smp64: PASS' in line for line in said), said[-5:]
+    taken = int(re.search(r'(\d+) faults at entries', '\n'.join(phrases.guest_lines(boot.text, 'faults')))[1])
+    table = boot.text.split('vm faults: 2 vCPUs')[1]
+    exits = int(re.search(r'^\S+\s+guest-faults\b.*?(\d+)  \w+$', table, re.M).group(1))
+    print(f'\n{taken} faults of its own, {exits} exits for them')
+    assert taken == 2 * 10 * 511 and exits <= taken / 100
+
+
 @every_machine
 def test_it_ends_with_success(boot):
     assert boot.result.code == 0, boot.result.why

@@ -30,7 +30,8 @@ $(TEST_GUEST_DIR)/torture64.bin: $(BUILD)/guest/tests/guests/torture64.o $(GUEST
 	$(Q)$(LD) $(GUEST_LINK) -T vmm/demo/guest.ld -o $(@:.bin=.elf) $(filter %.o,$^)
 	$(Q)$(OBJCOPY) -O binary $(@:.bin=.elf) $@
 
-SMP64_OBJS := $(patsubst %,$(BUILD)/guest/tests/guests/%.o,smp64 others_start smp64_coherent smp64_hostile) \
+SMP64_OBJS := $(patsubst %,$(BUILD)/guest/tests/guests/%.o,smp64 others_start smp64_coherent smp64_hostile \
+                smp64_faults) \
               $(GUEST_LIB_OBJS)
 $(TEST_GUEST_DIR)/smp64.bin: $(SMP64_OBJS) vmm/demo/guest.ld
 	$(call say,GUESTLD,$@)

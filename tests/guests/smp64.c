@@ -1,14 +1,14 @@
 /*
  * smp64.c - a flat guest of any number of vCPUs that all use the same page tables.
  *
- * Options: mode=coherent (default) or hostile, seed=N, rounds=N.
+ * Options: mode=coherent (default), hostile or faults, seed=N, rounds=N, handover=N (pages).
  */
 #include "tests/guests/smp64.h"
 #include "tests/guests/others.h"
 
 static u8 stacks[OTHERS_STACK * CPUS_MAX] aligned_to(4096);
 static _Atomic u32 finished, failed;
-static bool hostile;
+static bool hostile, faulting;
 
 no_return void smp_fail(const char *what, u32 cpu, u64 at, u64 got, u64 want)
 {
@@ -28,13 +28,16 @@ static void set_up(const char *cmdline)
 
     option_word(cmdline, "mode", mode, sizeof(mode));
     hostile = strcmp(mode, "hostile") == 0;
-    say("smp64: %u vCPUs, mode %s, seed %llu, %llu rounds", guest_vcpus, hostile ? "hostile" : "coherent",
+    faulting = strcmp(mode, "faults") == 0;
+    say("smp64: %u vCPUs, mode %s, seed %llu, %llu rounds", guest_vcpus, *mode ? mode : "coherent",
         (unsigned long long)seed, (unsigned long long)rounds);
     paging_init(MEMORY_END);
     for (u64 at = FRAME_BASE; at < LARGE_BASE + LARGES * GUEST_LARGE; at += PAGE_SIZE)
         *(u64 *)at = at;
     if (hostile)
         hostile_set_up(seed, rounds);
+    else if (faulting)
+        faults_set_up(guest_vcpus, rounds, option_number(cmdline, "handover", 0));
     else
         coherent_set_up(guest_vcpus, seed, rounds);
 }
@@ -53,6 +56,8 @@ static void run(u64 cpu)
     load_cr3(paging_root());
     if (hostile)
         hostile_run((u32)cpu);
+    else if (faulting)
+        faults_run((u32)cpu);
     else
         coherent_run((u32)cpu);
     load_cr3(paging_root());
@@ -75,6 +80,8 @@ int guest_main(const char *cmdline, const char *image)
     run(0);
     while (atomic_load(&finished) != guest_vcpus)
         relax();
+    if (faulting)
+        say("smp64: %llu faults at entries that stay as they are", (unsigned long long)faults_taken());
     say("smp64: PASS");
     return 0;
 }

@@ -38,6 +38,11 @@ no_return void smp_fail(const char *what, u32 cpu, u64 at, u64 got, u64 want);
 void coherent_set_up(u32 cpus, u64 seed, u64 rounds);
 void coherent_run(u32 cpu);
 
+/* smp64_faults.c: faults of the guest's own; pages that one vCPU makes present under the eyes of the others. */
+void faults_set_up(u32 cpus, u64 rounds, u64 handed_over);
+void faults_run(u32 cpu);
+u64 faults_taken(void); /* at entries that stay as they are */
+
 /* smp64_hostile.c: garbage in the tables that everybody is using. */
 void hostile_set_up(u64 seed, u64 steps);
 void hostile_run(u32 cpu);
