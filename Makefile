@@ -242,7 +242,7 @@ clean:
 help:
 	@echo 'make               build/BOOTX64.EFI and the system partition build/esp/'
 	@echo 'make run           boot the demonstration (QEMU with KVM where VMX is on offer, else Bochs)'
-	@echo 'make test          everything below, with a summary'
+	@echo 'make test          unit, model, tsan, lint and e2e, with a summary'
 	@echo 'make unit          host unit tests under ASan and UBSan (PB_SEED, PB_STEPS choose random inputs)'
 	@echo 'make model         all interleavings of the lock-free structures'
 	@echo 'make tsan          the same structures with real threads under ThreadSanitizer'
@@ -258,5 +258,6 @@ help:
 	@echo 'make image         build/patchbay.img for a USB stick (ESP=folder takes another system partition)'
 	@echo 'make check INI=f   checks a configuration file as the boot would'
 	@echo 'make linux         fetches a Debian kernel and makes an initramfs in build/linux/'
-	@echo 'make clean'
+	@echo 'make efi, make esp one of the two that make alone builds; make unit-bins: the unit tests, not run'
+	@echo 'make clean         removes build/'
 	@echo 'V=1 shows commands; CC=clang takes the other compiler.'

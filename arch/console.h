@@ -1,5 +1,5 @@
 /*
- * console.h - the one physical console: COM1, the screen, and on request port 0xE9 (Bochs, QEMU).
+ * console.h - the one physical console: COM1, and the screen.
  *
  * Serial output goes through a ring of CONSOLE_RING bytes so that a slow line does not stop the machine:
  * whoever writes also moves what the UART takes at that moment, and console_pump() moves more. With a full
