@@ -241,12 +241,13 @@ static void end_trace(struct shadow *sh, u64 gfn, bool discard)
     {
         if (sh->page[no].patience < PATIENCE_MAX)
             sh->page[no].patience++;
+        if (!shadow_is_root(sh, no) && (discard || (sh->page[no].flags & PAGE_ORPHAN))) {
+            shadow_page_kill(sh, no);
+            continue;
+        }
         if (discard) /* the store may be done, and no entry has been followed */
             shadow_page_clear(sh, no);
-        if (!shadow_is_root(sh, no) && (discard || (sh->page[no].flags & PAGE_ORPHAN)))
-            shadow_page_kill(sh, no);
-        else
-            shadow_loosen(sh, no, 0);
+        shadow_loosen(sh, no, 0);
     }
     counter_one(&sh->stats.traces_given_up);
 }
