@@ -9,8 +9,8 @@ void channel_init(struct channel *c, _Atomic u8 *posted)
     c->free_below = c->armed_from = CHANNEL_FIRST_TICKET;
     c->next = CHANNEL_FIRST_TICKET | CHANNEL_ARMED;
     c->stop_at = c->next + CAPACITY;
-    atomic_init(&c->closed, CHANNEL_FIRST_TICKET);
-    atomic_init(&c->freed, CHANNEL_FIRST_TICKET);
+    atomic_init(&c->closed, (u8)CHANNEL_FIRST_TICKET);
+    atomic_init(&c->freed, (u8)CHANNEL_FIRST_TICKET);
 }
 
 void channel_self_init(struct self_channel *c)
@@ -36,6 +36,25 @@ static bool find(const struct patch *entry, u32 entries, u32 from, u32 next, u64
     return false;
 }
 
+/* The last ticket with this low byte. No more than CAPACITY are not freed; `closed` may be older, and is then taken for
+ * later than it is: that costs a patch. */
+static inline u32 last_with(const struct channel *c, u8 low)
+{
+    u32 ticket = c->next & ~CHANNEL_ARMED;
+
+    return ticket - (u8)(ticket - low);
+}
+
+static inline u32 read_closed(const struct channel *c)
+{
+    return last_with(c, atomic_load_explicit(&c->closed, memory_order_seq_cst)); /* 2 */
+}
+
+static inline u32 read_freed(const struct channel *c)
+{
+    return last_with(c, atomic_load_explicit(&c->freed, memory_order_acquire));
+}
+
 static void arm(struct channel *c, bool armed)
 {
     u32 ticket = c->next & ~CHANNEL_ARMED;
@@ -45,14 +64,15 @@ static void arm(struct channel *c, bool armed)
     c->armed_from = ticket;
 }
 
-/* A patch for the same entry was found, in use when last looked: does it serve for this write too? */
-static bool absorb(struct channel *c, u32 ticket)
+/* Is a patch for the same entry in use, among those from ticket on, and does it serve for this write too? A function of
+ * its own, so that what is posted needs few registers. */
+static __attribute__((noinline)) bool absorb(struct channel *c, u64 frame, u16 index, u32 ticket)
 {
-    u32 closed = atomic_load_explicit(&c->closed, memory_order_seq_cst); /* 2 */
+    u32 closed;
 
-    c->free_below = atomic_load_explicit(&c->freed, memory_order_acquire);
-    if ((s32)(ticket - c->free_below) < 0)
+    if (!find(c->entry, CHANNEL_ENTRIES, c->free_below, c->next, frame, index, &ticket))
         return false;
+    closed = read_closed(c);
     c->repeats = true;
     if (!(c->next & CHANNEL_ARMED)) {
         arm(c, true);
@@ -67,7 +87,7 @@ static bool make_room(struct channel *c)
     if (!c->repeats)
         arm(c, false);
     c->repeats = false;
-    c->free_below = atomic_load_explicit(&c->freed, memory_order_acquire);
+    c->free_below = read_freed(c);
     c->stop_at = (c->free_below + CAPACITY) | (c->next & CHANNEL_ARMED);
     return c->next != c->stop_at;
 }
@@ -75,9 +95,10 @@ static bool make_room(struct channel *c)
 enum channel_posted channel_post_slowly(struct channel *c, u64 frame, u64 derived, u64 primary, u16 index)
 {
     u32 *bucket = &c->bucket[channel_hash(frame, index) % CHANNEL_ENTRIES];
-    u32 before = *bucket, found = before;
+    u32 before = *bucket;
 
-    if (find(c->entry, CHANNEL_ENTRIES, c->free_below, c->next, frame, index, &found) && absorb(c, found))
+    c->free_below = read_freed(c);
+    if (unlikely((s32)(before - c->free_below) >= 0) && absorb(c, frame, index, before))
         return CHANNEL_ABSORBED;
     if (c->next == c->stop_at && !make_room(c))
         return CHANNEL_OVERFLOW;

@@ -71,9 +71,10 @@ struct channel {
     u32 armed_from; /* while armed: entries from this ticket on may be skipped onto */
     bool repeats;   /* there was a duplicate since it was last looked at */
     u32 bucket[CHANNEL_ENTRIES]; /* by hash of the key: the latest ticket */
-    /* Written by the consumer: closed seq_cst, freed release. Read by the producer: seq_cst, acquire. */
-    aligned_to(64) _Atomic u32 closed;
-    _Atomic u32 freed;
+    /* The low bytes of tickets. Written by the consumer: closed seq_cst, freed release. Read by the producer: seq_cst,
+     * acquire. */
+    aligned_to(64) _Atomic u8 closed;
+    _Atomic u8 freed;
     aligned_to(64) struct patch entry[CHANNEL_ENTRIES];
 };
 
@@ -109,11 +110,17 @@ static inline u32 channel_hash(u64 frame, u16 index)
 }
 
 /* The places as offsets: what compilers make of entry[ticket / 2 % ...] is two instructions longer. */
+static inline u64 channel_place(u32 ticket)
+{
+    return (u64)(ticket & (2 * CHANNEL_ENTRIES - 2)) * (sizeof(struct patch) / 2);
+}
+static inline struct patch *channel_at(struct channel *c, u64 place)
+{
+    return (struct patch *)(void *)((u8 *)c->entry + place);
+}
 static inline struct patch *channel_entry(struct channel *c, u32 ticket)
 {
-    u64 offset = (u64)(ticket & (2 * CHANNEL_ENTRIES - 2)) * (sizeof(struct patch) / 2);
-
-    return (struct patch *)(void *)((u8 *)c->entry + offset);
+    return channel_at(c, channel_place(ticket));
 }
 static inline struct patch *channel_self_entry(struct self_channel *c, u32 ticket)
 {
@@ -132,33 +139,65 @@ static inline void channel_fill(struct patch *e, u64 frame, u64 derived, u64 pri
     e->before = before;
 }
 
-/* Producer only, after the primary was stored (seq_cst). */
-static inline enum channel_posted channel_post(struct channel *c, const struct patch *p)
+/*
+ * Does the latest patch of the bucket serve for this write too? Since it was posted while armed, a drain that has taken
+ * it has closed it before. (Only the low byte of `closed` is there. It may be from an earlier round; what comes of
+ * that is a patch too many.)
+ */
+static inline bool channel_absorbs(struct channel *c, u32 ticket, u64 frame, u16 index)
 {
-    u32 *bucket = &c->bucket[channel_hash(p->frame, p->index) % CHANNEL_ENTRIES];
-    u32 before = *bucket, ticket = c->next;
+    const struct patch *e = channel_entry(c, ticket);
+    u32 age = c->next - ticket;
+
+    if (e->frame != frame || e->index != index || age > 2 * CHANNEL_ENTRIES || !(c->next & CHANNEL_ARMED) ||
+        (s32)(ticket - c->armed_from) < 0 ||
+        age > (u8)(c->next - atomic_load_explicit(&c->closed, memory_order_seq_cst))) /* 2 */
+        return false;
+    c->repeats = true;
+    return true;
+}
+
+/* Producer only, after the primary was stored (seq_cst). */
+static __attribute__((always_inline)) inline enum channel_posted channel_post(struct channel *c,
+                                                                              const struct patch *p)
+{
+    u64 frame = p->frame; /* read once: for all that the compiler knows, *p may be in *c */
+    u16 index = p->index;
+    u32 hash = channel_hash(frame, index) % CHANNEL_ENTRIES;
+    u32 before = c->bucket[hash], ticket = c->next, after = ticket + 2;
     _Atomic u8 *posted = c->posted;
 
-    if (unlikely((s32)(before - c->free_below) >= 0 || ticket == c->stop_at))
-        return channel_post_slowly(c, p->frame, p->derived, p->primary, p->index);
-    *bucket = ticket;
-    c->next = ticket + 2;
-    channel_fill(channel_entry(c, ticket), p->frame, p->derived, p->primary, p->index, before); /* 3 */
-    atomic_store_explicit(posted, (u8)(ticket + 2), memory_order_release);                      /* 4 */
+    if (unlikely((s32)(before - c->free_below) >= 0)) {
+        if (channel_absorbs(c, before, frame, index))
+            return CHANNEL_ABSORBED;
+        return channel_post_slowly(c, frame, p->derived, p->primary, index);
+    }
+    if (unlikely(ticket == c->stop_at))
+        return channel_post_slowly(c, frame, p->derived, p->primary, index);
+    c->bucket[hash] = ticket;
+    c->next = after;
+    channel_fill(channel_entry(c, ticket), frame, p->derived, p->primary, index, before); /* 3 */
+    atomic_store_explicit(posted, (u8)after, memory_order_release);                       /* 4 */
     return CHANNEL_POSTED;
 }
 
-/* Consumer only: takes every patch up to `posted`, which it has just read there (acquire). */
-static inline void channel_drain(struct channel *c, u8 posted, channel_take take, void *ctx)
+/*
+ * Consumer only: takes every patch from `seen`, what it read in `posted` when it drained last (0 at first), up to
+ * `posted`, which it has just read there (acquire) and which is something else.
+ */
+static __attribute__((always_inline)) inline void channel_drain(struct channel *c, u8 seen, u8 posted,
+                                                                channel_take take, void *ctx)
 {
-    u32 at = atomic_load_explicit(&c->freed, memory_order_relaxed); /* written by this CPU only */
     u8 end = posted & (u8)~CHANNEL_ARMED;
+    u64 place = channel_place(seen), last = channel_place(end);
 
     if (unlikely(posted & CHANNEL_ARMED))
-        atomic_store_explicit(&c->closed, at + (u8)(end - at), memory_order_seq_cst); /* 2 */
-    for (; (u8)at != end; at += 2)
-        take(ctx, channel_entry(c, at));                        /* 3 */
-    atomic_store_explicit(&c->freed, at, memory_order_release); /* 4 */
+        atomic_store_explicit(&c->closed, end, memory_order_seq_cst); /* 2 */
+    do {
+        take(ctx, channel_at(c, place)); /* 3 */
+        place = (place + sizeof(struct patch)) % sizeof(c->entry);
+    } while (place != last);
+    atomic_store_explicit(&c->freed, end, memory_order_release); /* 4 */
 }
 
 static inline enum channel_posted channel_self_post(struct self_channel *c, const struct patch *p)

@@ -106,8 +106,9 @@ static __attribute__((noinline)) void drain_from(struct matrix_consumer *to, u32
         different >>= skip * 8;
         struct channel *c = atomic_load_explicit(&to->from[producer], memory_order_acquire);
         u8 posted = atomic_load_explicit(&to->posted[producer], memory_order_acquire);
+        u8 seen = to->seen[producer];
         to->seen[producer] = posted;
-        channel_drain(c, posted, take, ctx);
+        channel_drain(c, seen, posted, take, ctx);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define BENCH_ENTRIES 32u
+#define ALWAYS_INLINE inline __attribute__((always_inline)) /* for all kinds alike */
 
 /* A patch, for all kinds: 32 bytes, by value. */
 struct bench_patch {

@@ -7,23 +7,24 @@ struct channel_of_kind {
     boost::lockfree::spsc_queue<bench_patch, boost::lockfree::capacity<BENCH_ENTRIES>> queue;
 };
 struct taken;
-static inline void take(void *ctx, const bench_patch *p);
+static ALWAYS_INLINE void take(void *ctx, const bench_patch *p);
 
 static void kind_init(channel_of_kind *k)
 {
     k->queue.reset();
 }
 
-static inline bool kind_post(channel_of_kind *k, const bench_patch *p)
+static ALWAYS_INLINE bool kind_post(channel_of_kind *k, const bench_patch *p)
 {
     return k->queue.push(*p);
 }
 
-static inline void kind_drain(channel_of_kind *k, taken *t)
+static ALWAYS_INLINE void kind_drain(channel_of_kind *k, taken *t)
 {
     k->queue.consume_all([t](const bench_patch &p) { take(t, &p); });
 }
 
 #include "tests/bench/channel/loops.h"
 
-extern "C" const bench_kind bench_boost = {"spsc_queue", one_thread, two_threads_init, produce, consume, ping, pong};
+extern "C" const bench_kind bench_boost = {"spsc_queue", one_thread, two_threads_init, produce, consume,
+                                           ping,         pong};

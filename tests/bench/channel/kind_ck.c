@@ -10,19 +10,19 @@ struct channel_of_kind {
     struct bench_patch buffer[2 * BENCH_ENTRIES] __attribute__((aligned(64)));
 };
 struct taken;
-static inline void take(void *ctx, const struct bench_patch *p);
+static ALWAYS_INLINE void take(void *ctx, const struct bench_patch *p);
 
 static void kind_init(struct channel_of_kind *k)
 {
     ck_ring_init(&k->ring, 2 * BENCH_ENTRIES); /* a power of two, and one place of it is not used */
 }
 
-static inline bool kind_post(struct channel_of_kind *k, const struct bench_patch *p)
+static ALWAYS_INLINE bool kind_post(struct channel_of_kind *k, const struct bench_patch *p)
 {
     return CK_RING_ENQUEUE_SPSC(patch, &k->ring, k->buffer, (struct bench_patch *)p);
 }
 
-static inline void kind_drain(struct channel_of_kind *k, struct taken *t)
+static ALWAYS_INLINE void kind_drain(struct channel_of_kind *k, struct taken *t)
 {
     struct bench_patch p;
 

@@ -1,4 +1,4 @@
-/* kind_patchbay.c - our channel between two CPUs (mm/channel.h), compiled as in the hypervisor. */
+/* kind_patchbay.c - our channel between two CPUs (mm/channel.h). */
 #include "mm/channel.h"
 #include "tests/bench/channel/bench.h"
 
@@ -10,7 +10,7 @@ struct channel_of_kind {
     struct channel channel;
 };
 struct taken;
-static inline void take(void *ctx, const struct bench_patch *p);
+static ALWAYS_INLINE void take(void *ctx, const struct bench_patch *p);
 
 static void kind_init(struct channel_of_kind *k)
 {
@@ -18,28 +18,30 @@ static void kind_init(struct channel_of_kind *k)
     channel_init(&k->channel, &k->posted);
 }
 
-static inline bool kind_post(struct channel_of_kind *k, const struct bench_patch *p)
+static ALWAYS_INLINE bool kind_post(struct channel_of_kind *k, const struct bench_patch *p)
 {
     struct patch own = {.frame = p->frame, .derived = p->derived, .primary = p->primary, .index = p->index};
 
     return channel_post(&k->channel, &own) != CHANNEL_OVERFLOW;
 }
 
-static inline void take_patch(void *ctx, const struct patch *p)
+static ALWAYS_INLINE void take_patch(void *ctx, const struct patch *p)
 {
     struct bench_patch same = {p->frame, p->derived, p->primary, p->index, 0};
 
     take(ctx, &same);
 }
 
-static inline void kind_drain(struct channel_of_kind *k, struct taken *t)
+static ALWAYS_INLINE void kind_drain(struct channel_of_kind *k, struct taken *t)
 {
     u8 posted = atomic_load_explicit(&k->posted, memory_order_acquire);
 
-    if (posted == k->seen)
+    u8 seen = k->seen;
+
+    if (posted == seen)
         return;
     k->seen = posted;
-    channel_drain(&k->channel, posted, take_patch, t);
+    channel_drain(&k->channel, seen, posted, take_patch, t);
 }
 
 #include "tests/bench/channel/loops.h"

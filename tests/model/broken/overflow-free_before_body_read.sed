@@ -1,3 +1,3 @@
 # mm/channel.h: entries are freed before they are read.
-/^    atomic_store_explicit(&c->freed, at, memory_order_release);/d
-s|^    for (; (u8)at != end; at += 2)|    atomic_store_explicit(\&c->freed, at + (u8)(end - at), memory_order_release);\n&|
+/^    atomic_store_explicit(&c->freed, end, memory_order_release);/d
+s|^    do {|    atomic_store_explicit(\&c->freed, end, memory_order_release);\n&|

@@ -1,2 +1,2 @@
 # mm/channel.c: places are used again when they are closed, not when they are free.
-s|^    c->free_below = atomic_load_explicit(&c->freed, memory_order_acquire);|    c->free_below = atomic_load_explicit(\&c->closed, memory_order_acquire);|
+s|atomic_load_explicit(&c->freed, memory_order_acquire)|atomic_load_explicit(\&c->closed, memory_order_acquire)|
