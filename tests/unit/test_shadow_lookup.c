@@ -40,7 +40,7 @@ static u64 *table(u64 gfn)
 static void start(const struct paging_state *ps)
 {
     static void *frames, *words, *masks;
-    if (!ram) {
+    if (!frames) {
         ram = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         frames = mmap(NULL, FRAMES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         words = malloc(PAGES * sizeof(u64));
