@@ -20,8 +20,10 @@ enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
     if (!vmx_caps_ept_usable(caps))
         return ERR_OK;
     vm->ept_paged = c->paging == PAGING_EPT;
-    vm->ept_unpaged = c->unpaged == UNPAGED_EPT && has_unrestricted(caps) &&
-                      c->shadow == SHADOW_PER_VCPU; /* shadow_unwatch() is one vCPU's */
+    /* While one vCPU stores unseen, each fault of another on its shadow drops what its last fault has filled, and an
+     * instruction that needs two pages may never come to its end: so not beside shadows of others. */
+    vm->ept_unpaged =
+        c->unpaged == UNPAGED_EPT && has_unrestricted(caps) && (vm->ept_paged || vm->vcpus == 1);
     if (!vm->ept_paged && !vm->ept_unpaged)
         return ERR_OK;
     void *tables = vm->take(vm, ept_size(vm->p2m.count));

@@ -3,8 +3,9 @@
  * MMU point 10).
  *
  *                      the guest pages        it does not (CR0.PG=0)
- *   paging = shadow    its shadow             the EPT if the CPUs have "unrestricted guest" and `unpaged` does not say
- *   paging = ept       the EPT                otherwise; else the identity shadow, with vmm/real.h for real mode
+ *   paging = shadow    its shadow             the EPT if the CPUs have "unrestricted guest", the VM has one vCPU and
+ *   paging = ept       the EPT                `unpaged` does not say otherwise (likewise, with any number of vCPUs); else
+ *                                             the identity shadow, with vmm/real.h for real mode
  *
  * EPT and unrestricted guest are on together or off together, with all that goes with them: exits of MOV CR3 and INVLPG,
  * #PF exits, NXE, the real CR0 and CR4 (vmx/cr.h).
@@ -18,8 +19,8 @@
  *     or without VPID. A vCPU whose EPT is off does it when it switches it on (ept_stale).
  * Nothing is ever made more restrictive without one of the two, so an emulator that flushes all at exits shows nothing.
  *
- * In a VM with shadows, a vCPU under EPT stores to page tables unseen: while it runs the others trust no entry they have
- * derived (shadow_unwatch), nor does it itself when it pages again.
+ * In a VM with shadows, a vCPU under EPT stores to page tables unseen: when it pages again it trusts no entry that it has
+ * derived (shadow_unwatch).
  */
 #pragma once
 #include "vmm/vm.h"
@@ -33,6 +34,13 @@ static inline bool paging_is_ept(const struct vcpu *v)
 static inline bool paging_has_real_mode(const struct vm *vm)
 {
     return vm->ept_unpaged;
+}
+
+/* Its vCPUs have one shadow. For a single vCPU that would be the same, but slower; and under EPT a vCPU relies on nobody
+ * putting anything into its shadow. */
+static inline bool paging_shares_tables(const struct vm *vm)
+{
+    return vm->config->shadow == SHADOW_SHARED && vm->vcpus > 1 && !vm->ept_paged;
 }
 
 /* When the VM is made, after its memory: its EPT, if its configuration and the CPUs want one. NO_MEMORY. */

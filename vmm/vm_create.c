@@ -282,8 +282,7 @@ static enum err make_vcpus(struct vm *vm, const struct vm_create *with)
     vm->shadow.vcpus = vm->vcpus;
     vm->shadow.kick = kick;
     vm->shadow.kick_context = vm;
-    if (vm->config->shadow == SHADOW_SHARED &&
-        vm->vcpus > 1) /* for one vCPU they would be the same, but slower */
+    if (paging_shares_tables(vm))
         e = make_shared_tables(vm, with->info);
     if (e != ERR_OK)
         return e;

@@ -42,7 +42,6 @@ def smp_guest(vcpus, options='', cpus=''):
 
 SMP_BOOTS = [Boot('smp-4on2', smp_guest(4), Spec(cpus=2, ips=LINUX_IPS)),
              Boot('smp-4on2-ept', smp_guest(4, cpus='paging = ept\n'), Spec(cpus=2, ips=LINUX_IPS)),
-             Boot('smp-4on2-no-ept', smp_guest(4, cpus='unpaged = shadow\n'), Spec(cpus=2, ips=LINUX_IPS)),
              Boot('smp-3on1', smp_guest(3), Spec(cpus=1, ips=LINUX_IPS)),
              Boot('smp-8on4-lynnfield', smp_guest(8, 'state=20'), Spec(cpus=4, ips=LINUX_IPS, model=LYNNFIELD)),
              Boot('smp-4on2-penryn', smp_guest(4), Spec(cpus=2, ips=LINUX_IPS, model=PENRYN)),
