@@ -4,7 +4,8 @@
 A tick is one emulated instruction and exits cost none, so both are reported. Exits per operation are those of the
 VM between two result lines, preparation included, less those by which the guest printed; the hypervisor says after
 each result line how many exits the VM has had, and how many NMIs were sent to make one of its vCPUs exit:
-"[patchbay] bench vm bench: exits N kicks N". The guest runs twice: with one vCPU, and case n with two on two CPUs.
+"[patchbay] bench vm bench: exits N kicks N". The guest runs three times: with one vCPU, case n with two on two CPUs, and
+where the model has EPT with one vCPU again, with paging = ept (the last columns).
 """
 import argparse
 import os
@@ -26,7 +27,9 @@ RESULT = re.compile(r'^\[bench\] (R (\S+)(?: n=(\d+))?(?: min=(\d+))?(?: med=(\d
 EXITS = re.compile(r'^\[patchbay\] bench vm bench: exits (\d+) kicks (\d+)$')
 SPOKEN = re.compile(r'^\[bench\] (.*)$')
 DONE = 'END all-checks-passed'
-COLUMNS = ('case', 'ticks', 'exits_per_op', 'kicks_per_op', 'native', 'kvm_ept0', 'kvm_ept0_exits')
+COLUMNS = ('case', 'ticks', 'exits_per_op', 'kicks_per_op', 'native', 'kvm_ept0', 'kvm_ept0_exits', 'ept',
+           'ept_exits', 'kvm_ept1')
+NO_EPT = ('core2_penryn_t9600',)
 SMP_CASE, SMP_PARTS = 'n.smp-shootdown', ('n1.smp-local', 'n2.smp-remote')      # one loop; the parts come first
 
 
@@ -36,12 +39,12 @@ def reference():
     return {row[0]: dict(zip(rows[0], row)) for row in rows[1:]}
 
 
-def esp(folder, vcpus):
+def esp(folder, keys):
     shutil.copytree(BUILD / 'esp', folder, dirs_exist_ok=True)
     target = folder / 'EFI/patchbay'
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(BUILD / 'bench/guest.bin', target / 'bench.bin')
-    (target / 'patchbay.ini').write_text((HERE / 'bench.ini').read_text() + f'vcpus = {vcpus}\n')
+    (target / 'patchbay.ini').write_text((HERE / 'bench.ini').read_text() + keys)
     return folder
 
 
@@ -66,24 +69,32 @@ def parse(text):
     return results
 
 
-def table(results):
+def exits_per_op(counts, samples, there):
+    """Exits and kicks of one operation, '-' where they were not counted."""
+    if counts is None or there.get('kvm_ept0_exits') == '-':
+        return ['-', '-']
+    operations = samples * int(there.get('per', 1))
+    return [f'{count / operations:.2f}' for count in counts]
+
+
+def table(results, by_ept):
     known = reference()
     rows = []
     for case, (ticks, samples, counts) in results.items():
         there = known.get(case, {})
-        counted = counts is not None and there.get('kvm_ept0_exits') != '-'
-        operations = samples * int(there.get('per', 1))
-        per_op = [f'{count / operations:.2f}' for count in counts] if counted else ['-', '-']
-        rows.append((case, 'n/a' if ticks is None else str(ticks), *per_op, there.get('native', '-'),
-                     there.get('kvm_ept0', '-'), there.get('kvm_ept0_exits', '-')))
+        ept_ticks, ept_samples, ept_counts = by_ept.get(case, (None, 1, None))
+        rows.append((case, 'n/a' if ticks is None else str(ticks), *exits_per_op(counts, samples, there),
+                     there.get('native', '-'), there.get('kvm_ept0', '-'), there.get('kvm_ept0_exits', '-'),
+                     '-' if ept_ticks is None else str(ept_ticks),
+                     exits_per_op(ept_counts, ept_samples, there)[0], there.get('kvm_ept1', '-')))
     return rows
 
 
-def run(model, vcpus, timeout):
+def run(model, vcpus, timeout, paging='shadow'):
     """One boot with as many CPUs as vCPUs: its result lines, and whether every check passed."""
     with tempfile.TemporaryDirectory(prefix='patchbay-bench-') as scratch:
         spec = machine.Spec(cpus=vcpus, ips=machine.LINUX_IPS, model=model)
-        result = machine.run(esp(Path(scratch), vcpus), spec, timeout=timeout)
+        result = machine.run(esp(Path(scratch), f'vcpus = {vcpus}\npaging = {paging}\n'), spec, timeout=timeout)
     complete = f'[bench] {DONE}' in result.com1 and not result.code
     if not complete:
         print(result)
@@ -99,8 +110,9 @@ def main():
     results, complete = run(args.model, 1, args.timeout)
     smp, smp_complete = run(args.model, 2, args.timeout)
     results |= {case: smp[case] for case in (*SMP_PARTS, SMP_CASE) if case in smp}
-    complete = complete and smp_complete
-    rows = table(results)
+    by_ept, ept_complete = ({}, True) if args.model in NO_EPT else run(args.model, 1, args.timeout, 'ept')
+    complete = complete and smp_complete and ept_complete
+    rows = table(results, by_ept)
     BUILD.mkdir(exist_ok=True)
     with open(BUILD / 'bench.tsv', 'w') as out:
         for row in (COLUMNS, *rows):
