@@ -69,7 +69,8 @@ void shadow_forward_around(struct shadow *sh, u32 no, u32 slot)
     u32 first = slot & ~(count - 1);
     struct shadow_table table = shadow_table(sh, p->key);
 
-    shadow_list_page(sh, no);
+    if (sh->forward_flags)
+        shadow_list_page(sh, no);
     if (!table.at || !page_forwards(sh, p))
         return;
     for (u32 i = first; i < first + count; i++)
