@@ -74,10 +74,11 @@ void test_fairness(u64 me, u64 ms)
         sum += share[i];
         least = MIN(least, share[i]);
     }
+    u64 percent = sum ? least * vcpus * 100 / sum : 0;
     say("cpus64: of an equal share of the CPUs the least that a vCPU got is %llu %%",
-        (unsigned long long)(least * vcpus * 100 / sum));
-    if (least * vcpus * 100 < sum * FAIR_PERCENT)
-        smp_fail("share in percent", 0, least * vcpus * 100 / sum, FAIR_PERCENT);
+        (unsigned long long)percent);
+    if (percent < FAIR_PERCENT)
+        smp_fail("share in percent", 0, percent, FAIR_PERCENT);
 }
 
 /* Calls for vCPU 0 alone are refused. */
