@@ -25,6 +25,9 @@ enum msr {
 #define FEATURE_CONTROL_VMX_IN_SMX     BIT(1)
 #define FEATURE_CONTROL_VMX_OUT_OF_SMX BIT(2)
 
+/* IA32_ARCH_CAPABILITIES, SDM Vol 4: a change of a page's size makes no machine check in instruction fetches */
+#define ARCH_CAPABILITIES_PSCHANGE_MC_NO BIT(6)
+
 /* IA32_MISC_ENABLE, SDM Vol 4 */
 #define MISC_ENABLE_FAST_STRINGS BIT(0)
 

@@ -69,7 +69,7 @@ static void fill(struct ept *ept, u64 region)
 /* Are they one frame of 2 MiB, or is there nothing at all? */
 static bool uniform(const struct ept *ept, u64 region, u64 first)
 {
-    if (first && (!ept->page_2m || (first & FRAME_MASK_2M)))
+    if (first && (ept->large == EPT_LARGE_NONE || (first & FRAME_MASK_2M)))
         return false;
     for (u32 i = 1; i < ENTRIES; i++)
         if (page_entry(p2m_get(ept->p2m, region * ENTRIES + i)) != (first ? first + i * PAGE_SIZE : 0))
@@ -77,14 +77,14 @@ static bool uniform(const struct ept *ept, u64 region, u64 first)
     return true;
 }
 
-enum err ept_init(struct ept *ept, const struct p2m *p2m, void *tables, bool page_2m)
+enum err ept_init(struct ept *ept, const struct p2m *p2m, void *tables, enum ept_large large)
 {
     struct sizes s = sizes_of(p2m->count);
     _Atomic u64 *pml4 = tables, *pdpt = pml4 + ENTRIES;
 
     if (!p2m->count || (p2m->count - 1) >> GFN_MAX)
         return ERR_RANGE;
-    *ept = (struct ept){.p2m = p2m, .root = ptr_to_hpa(tables), .page_2m = page_2m};
+    *ept = (struct ept){.p2m = p2m, .root = ptr_to_hpa(tables), .large = large};
     ept->pd = pdpt + s.pdpts * ENTRIES;
     ept->pt = ept->pd + s.pds * ENTRIES;
     for (u64 i = 0; i < s.pdpts; i++)
@@ -96,7 +96,7 @@ enum err ept_init(struct ept *ept, const struct p2m *p2m, void *tables, bool pag
         if (!uniform(ept, region, first))
             fill(ept, region);
         else if (first)
-            set(&ept->pd[region], first | EPT_LARGE);
+            set(&ept->pd[region], (first | EPT_LARGE) & ~(large == EPT_LARGE_DATA ? EPT_EXECUTE : 0));
     }
     return ERR_OK;
 }

@@ -1,6 +1,8 @@
 /* paging.c - see paging.h. */
 #include "vmm/paging.h"
 
+#include "arch/cpu.h"
+#include "arch/msr.h"
 #include "vmx/bits.h"
 
 static const enum vmcs_field pdpte_fields[] = {VMCS_GUEST_PDPTE0, VMCS_GUEST_PDPTE1, VMCS_GUEST_PDPTE2,
@@ -11,6 +13,16 @@ static const enum vmcs_field pdpte_fields[] = {VMCS_GUEST_PDPTE0, VMCS_GUEST_PDP
 static bool has_unrestricted(const struct vmx_caps *caps)
 {
     return vmx_caps_has(caps, VMX_SECONDARY_UNRESTRICTED_GUEST);
+}
+
+static enum ept_large large_pages(const struct vmx_caps *caps)
+{
+    if (!(caps->ept_vpid & VMX_EPT_CAP_2M))
+        return EPT_LARGE_NONE;
+    if (cpu_has(CPUID_FEATURE_ARCH_CAPABILITIES) &&
+        msr_read(MSR_IA32_ARCH_CAPABILITIES) & ARCH_CAPABILITIES_PSCHANGE_MC_NO)
+        return EPT_LARGE_ANY;
+    return EPT_LARGE_DATA;
 }
 
 enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
@@ -29,7 +41,7 @@ enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
     void *tables = vm->take(vm, ept_size(vm->p2m.count));
     if (!tables)
         return ERR_NO_MEMORY;
-    enum err e = ept_init(&vm->ept, &vm->p2m, tables, caps->ept_vpid & VMX_EPT_CAP_2M);
+    enum err e = ept_init(&vm->ept, &vm->p2m, tables, large_pages(caps));
     if (e == ERR_OK)
         vm->ept_pointer = vm->ept.root.v | EPTP_TYPE_WB | EPTP_WALK_4 << EPTP_WALK_SHIFT;
     return e;

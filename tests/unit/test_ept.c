@@ -139,11 +139,11 @@ static void test_made_from_p2m(void **state)
 {
     (void)state;
     usual();
-    assert_int_equal(ept_init(&ept, &p2m, tables, true), ERR_OK);
+    assert_int_equal(ept_init(&ept, &p2m, tables, EPT_LARGE_ANY), ERR_OK);
     check_all();
     assert_int_equal(large_pages(), 1);
     memset(tables, 0, ept_size(GFNS));
-    assert_int_equal(ept_init(&ept, &p2m, tables, false), ERR_OK);
+    assert_int_equal(ept_init(&ept, &p2m, tables, EPT_LARGE_NONE), ERR_OK);
     check_all();
     assert_int_equal(large_pages(), 0);
 }
@@ -153,7 +153,7 @@ static void test_large_page_splits(void **state)
 {
     (void)state;
     usual();
-    assert_int_equal(ept_init(&ept, &p2m, tables, true), ERR_OK);
+    assert_int_equal(ept_init(&ept, &p2m, tables, EPT_LARGE_ANY), ERR_OK);
     p2m_set(&p2m, 7, HPA(0), P2M_EMPTY, false);
     ept_update(&ept, 7);
     assert_int_equal(large_pages(), 0);
@@ -179,8 +179,22 @@ static void test_read_only_large(void **state)
     usual();
     for (u64 gfn = 0; gfn < REGION; gfn++)
         p2m_set(&p2m, gfn, HPA(0x40000000 + gfn * PAGE_SIZE), P2M_RAM_RO, true);
-    assert_int_equal(ept_init(&ept, &p2m, tables, true), ERR_OK);
+    assert_int_equal(ept_init(&ept, &p2m, tables, EPT_LARGE_ANY), ERR_OK);
     assert_int_equal(large_pages(), 1);
+    check_all();
+}
+
+/* Where a change of a page's size may be fatal, nothing executes from 2 MiB; what is executed from gets 4 KiB pages. */
+static void test_large_without_code(void **state)
+{
+    (void)state;
+    usual();
+    assert_int_equal(ept_init(&ept, &p2m, tables, EPT_LARGE_DATA), ERR_OK);
+    assert_int_equal(large_pages(), 1);
+    assert_int_equal(hardware(0).rights, 3);
+    assert_int_equal(hardware(REGION << 12).rights, 7);
+    ept_update(&ept, 5);
+    assert_int_equal(large_pages(), 0);
     check_all();
 }
 
@@ -192,8 +206,8 @@ static void test_sizes(void **state)
     assert_int_equal(ept_size(512 * 512), (3 + 512) * PAGE_SIZE);
     assert_int_equal(ept_size(512 * 512 + 1), (4 + 513) * PAGE_SIZE);
     struct p2m wide = {words, (1ull << 36) + 1}, none = {words, 0};
-    assert_int_equal(ept_init(&ept, &wide, tables, true), ERR_RANGE);
-    assert_int_equal(ept_init(&ept, &none, tables, true), ERR_RANGE);
+    assert_int_equal(ept_init(&ept, &wide, tables, EPT_LARGE_ANY), ERR_RANGE);
+    assert_int_equal(ept_init(&ept, &none, tables, EPT_LARGE_ANY), ERR_RANGE);
 }
 
 static void test_random_changes(void **state)
@@ -202,7 +216,7 @@ static void test_random_changes(void **state)
 
     (void)state;
     usual();
-    assert_int_equal(ept_init(&ept, &p2m, tables, true), ERR_OK);
+    assert_int_equal(ept_init(&ept, &p2m, tables, EPT_LARGE_ANY), ERR_OK);
     for (u64 i = 0; i < steps; i++) {
         u64 gfn = rnd() % (GFNS + 8), frame = rnd() << 12 & ((1ull << WIDTH) - 1);
         p2m_set(&p2m, gfn, HPA(frame), (enum p2m_type)(rnd() & 3), rnd() & 1);
@@ -218,7 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_made_from_p2m),   cmocka_unit_test(test_large_page_splits),
         cmocka_unit_test(test_read_only_large), cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_random_changes),
+        cmocka_unit_test(test_random_changes),  cmocka_unit_test(test_large_without_code),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
