@@ -136,39 +136,43 @@ static enum exit_result table_access(struct vcpu *v, gva_t gva, gpa_t gpa)
     return emulate(v, gva, gpa, false);
 }
 
-/* The guest's tables permit the access: the CPU has found that before it looked at the EPT. */
-static enum exit_result page_access(struct vcpu *v, u64 q, gva_t gva, gpa_t gpa)
+/* The guest's tables permit the access, as the CPU has found before it looked at the EPT; a page of that type does not. */
+static enum exit_result page_access(struct vcpu *v, enum p2m_type type, u64 q, gva_t gva, gpa_t gpa)
 {
     bool write = q & VMX_EPT_WRITE, user = vmx_guest_cpl() == 3 && !vmx_event_armed(&v->vmx);
     u32 access =
         (write ? GWALK_WRITE : 0) | (user ? GWALK_USER : 0) | (q & VMX_EPT_EXECUTE ? GWALK_FETCH : 0);
 
-    switch (p2m_entry_type(p2m_get(&v->vm->p2m, gpa.v >> PAGE_SHIFT))) {
-    case P2M_NONE: return device_access(v, gva, gpa, write);
-    case P2M_RAM_RO:
-        if (write)
-            break;
-        /* fall through */
-    case P2M_RAM_RW: /* it came meanwhile */
-        paging_page_changed(v->vm, gpa.v >> PAGE_SHIFT);
-        return EXIT_RESUME;
-    case P2M_EMPTY: return exit_inject_page_fault(v, gwalk_access_bits(&v->shadow.paging, access), gva);
-    }
-    return exit_inject_page_fault(v, (u32)PF_P | gwalk_access_bits(&v->shadow.paging, access), gva);
+    if (type == P2M_NONE)
+        return device_access(v, gva, gpa, write);
+    return exit_inject_page_fault(
+        v, gwalk_access_bits(&v->shadow.paging, access) | (type == P2M_EMPTY ? 0 : PF_P), gva);
+}
+
+/* The access is right as it is: the page came meanwhile, or is the first code in 2 MiB of data (mm/ept.h). What the CPU
+ * had cached of that address has gone with the violation (28.3.3.1). */
+static bool is_permitted(enum p2m_type type, u64 q)
+{
+    return type == P2M_RAM_RW || (type == P2M_RAM_RO && !(q & VMX_EPT_WRITE) && q & VMX_EPT_AFTER_WALK);
 }
 
 enum exit_result exit_ept_violation(struct vcpu *v)
 {
     u64 q = vmx_exit_qualification(&v->vmx);
     gpa_t gpa = vmx_exit_gpa();
+    enum p2m_type type = p2m_entry_type(p2m_get(&v->vm->p2m, gpa.v >> PAGE_SHIFT));
 
     vmx_exit_recover(&v->vmx, 0);
+    if (is_permitted(type, q)) {
+        paging_page_changed(v->vm, gpa.v >> PAGE_SHIFT);
+        return EXIT_RESUME;
+    }
     paging_sync(v);
     if (unlikely(!(q & VMX_EPT_LINEAR_VALID)))
         return exit_inject_gp(v); /* MOV CR3 wanted PDPTEs from what is not RAM (SDM Vol 3C table 27-7) */
     if (unlikely(!(q & VMX_EPT_AFTER_WALK)))
         return table_access(v, vmx_exit_linear(), gpa);
-    return page_access(v, q, vmx_exit_linear(), gpa);
+    return page_access(v, type, q, vmx_exit_linear(), gpa);
 }
 
 enum exit_result exit_ept_misconfiguration(struct vcpu *v)
