@@ -75,9 +75,9 @@ static enum exit_result write_cr0(struct vcpu *v, u64 value)
     bool paging = (value ^ old) & (CR0_PG | CR0_WP | CR0_CD | CR0_NW);
     if (gwalk_mode_of(&next) == GWALK_PAE && paging && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
+    paging_choose(v, value); /* first: it makes segments valid that real mode then gives another shape */
     if ((value ^ old) & CR0_PE)
         real_switch(v, !(value & CR0_PE));
-    paging_choose(v, value);
     vmx_guest_set_cr0(&v->vmx, value);
     if (((value ^ old) & (CR0_PG | CR0_WP)) || (paging && gwalk_mode_of(&next) == GWALK_PAE)) {
         paging_set(v, &next);
