@@ -10,6 +10,18 @@ from lab.machine import LINUX_IPS, Spec
 
 storm_times = 1     # pytest --long N: so many times the load (conftest.py)
 
+# ---------------------------------------------------------------- shadow = shared
+
+
+def shared(files):
+    """The same boot, but the vCPUs of a VM share their shadow tables."""
+    def with_shared(esp):
+        files(esp)
+        ini = esp / 'EFI/patchbay/patchbay.ini'
+        ini.write_text(re.sub(r'^(vcpus = (?!1$).*)$', r'\1\nshadow = shared', ini.read_text(), flags=re.M))
+    return with_shared
+
+
 # ---------------------------------------------------------------- the benchmark guest's case n
 
 
@@ -21,7 +33,8 @@ def bench_smp(esp):
 BENCH_SMP = [Boot('bench-smp', bench_smp, Spec(cpus=2, ips=LINUX_IPS)),
              Boot('bench-smp-1cpu', bench_smp, Spec(cpus=1, ips=LINUX_IPS)),
              Boot('bench-smp-penryn', bench_smp, Spec(cpus=2, ips=LINUX_IPS, model=PENRYN)),
-             Boot('bench-smp-penryn-1cpu', bench_smp, Spec(cpus=1, ips=LINUX_IPS, model=PENRYN))]
+             Boot('bench-smp-penryn-1cpu', bench_smp, Spec(cpus=1, ips=LINUX_IPS, model=PENRYN)),
+             Boot('bench-smp-shared', shared(bench_smp), Spec(cpus=2, ips=LINUX_IPS))]
 
 # ---------------------------------------------------------------- tests/guests/cpus64.c
 
@@ -45,7 +58,9 @@ SMP_BOOTS = [Boot('smp-4on2', smp_guest(4), Spec(cpus=2, ips=LINUX_IPS)),
              Boot('smp-3on1', smp_guest(3), Spec(cpus=1, ips=LINUX_IPS)),
              Boot('smp-8on4-lynnfield', smp_guest(8, 'state=20'), Spec(cpus=4, ips=LINUX_IPS, model=LYNNFIELD)),
              Boot('smp-4on2-penryn', smp_guest(4), Spec(cpus=2, ips=LINUX_IPS, model=PENRYN)),
-             Boot('smp-3on1-penryn', smp_guest(3), Spec(cpus=1, ips=LINUX_IPS, model=PENRYN))]
+             Boot('smp-3on1-penryn', smp_guest(3), Spec(cpus=1, ips=LINUX_IPS, model=PENRYN)),
+             Boot('smp-4on2-shared', shared(smp_guest(4)), Spec(cpus=2, ips=LINUX_IPS)),
+             Boot('smp-3on1-shared-penryn', shared(smp_guest(3)), Spec(cpus=1, ips=LINUX_IPS, model=PENRYN))]
 SMP_PINNED = Boot('smp-pinned', smp_guest(3, 'init-bsp=1 rounds=50 state=10 fair=20', 'cpus = 1-2\n'),
                   Spec(cpus=3, ips=LINUX_IPS))
 
@@ -108,15 +123,18 @@ def drive_linux_smp(vcpus, names):
     return drive
 
 
-def linux_boot(name, spec, vcpus, names=('linux',), paging='shadow'):
-    return Boot(name, linux_smp(vcpus, names, paging), spec, drive_linux_smp(vcpus, names), 1500)
+def linux_boot(name, spec, vcpus, names=('linux',), paging='shadow', how=lambda files: files):
+    return Boot(name, how(linux_smp(vcpus, names, paging)), spec, drive_linux_smp(vcpus, names), 1500)
 
 
 LINUX_SMP = [linux_boot('linux-smp-4on2', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 4),
              linux_boot('linux-smp-2-ept', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 2, paging='ept'),
              linux_boot('linux-smp-2-penryn', Spec(cpus=2, ips=LINUX_IPS, model=PENRYN), 2),
-             linux_boot('linux-smp-two', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 2, ('one', 'two'))]
-VCPUS = {'linux-smp-4on2': 4, 'linux-smp-2-ept': 2, 'linux-smp-2-penryn': 2, 'linux-smp-two': 2}
+             linux_boot('linux-smp-two', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 2, ('one', 'two')),
+             linux_boot('linux-smp-shared', Spec(cpus=2, ips=LINUX_IPS, model=HASWELL), 2, how=shared),
+             linux_boot('linux-smp-shared-penryn', Spec(cpus=2, ips=LINUX_IPS, model=PENRYN), 2, how=shared)]
+VCPUS = {'linux-smp-4on2': 4, 'linux-smp-2-ept': 2, 'linux-smp-2-penryn': 2, 'linux-smp-two': 2, 'linux-smp-shared': 2,
+         'linux-smp-shared-penryn': 2}
 NAMES = {'linux-smp-two': ('one', 'two')}
 
 # ---------------------------------------------------------------- pages that leave a VM of several vCPUs
