@@ -7,10 +7,11 @@ import boots
 import phrases
 import pytest
 
+every_boot = pytest.mark.parametrize('boot', boots.SHARED_TABLES_BOOTS + boots.ONE_SHADOW_BOOTS, ids=str, indirect=True)
 every_machine = pytest.mark.parametrize('boot', boots.SHARED_TABLES_BOOTS, ids=str, indirect=True)
 
 
-@every_machine
+@every_boot
 @pytest.mark.parametrize('vm, says', [('coherent', 'smp64: PASS'), ('hostile', 'smp64: PASS'),
                                       ('witness', 'torture64: PASS')])
 def test_guest_passes(boot, vm, says):
@@ -45,7 +46,7 @@ def test_own_faults_cost_no_exit_on_several_vcpus(boot):
     assert taken == 2 * 10 * 511 and exits <= taken / 100
 
 
-@every_machine
+@every_boot
 def test_it_ends_with_success(boot):
     assert boot.result.code == 0, boot.result.why
     assert not phrases.PANIC.search(boot.text)
