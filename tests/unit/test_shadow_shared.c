@@ -1,0 +1,119 @@
+/* links: mm/shadow.c mm/shadow_pool.c mm/shadow_derive.c mm/shadow_fill.c mm/shadow_leaf.c mm/shadow_sync.c
+ * mm/shadow_revoke.c mm/revoke.c mm/shadow_reach.c mm/shadow_patch.c mm/shadow_shared.c mm/audit.c
+ * mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
+/*
+ * test_shadow_shared.c - single properties of tables that all vCPUs of a VM share (shadow = shared). The guest: 16 MiB
+ * of RAM; an identity map by large pages in 4-level tables 100 .. 102.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mm/shadow_internal.h"
+#include "tests/unit/shadow_host.h"
+
+#define PAGES  4096u
+#define VCPUS  2u
+#define FRAMES (VCPUS * SHADOW_FRAMES_MIN)
+#define TABLE  (PTE_P | PTE_W | PTE_A)
+#define PAGE   (PTE_P | PTE_W | PTE_A | PTE_D)
+
+static u8 *ram;
+static struct p2m p2m;
+static struct trace_map trace_map;
+static struct shadow_vm vm;
+static struct shadow_shared shared;
+static struct shadow view[VCPUS];
+static struct host_shadow host[VCPUS], tables;
+static const struct paging_state four_levels = {.cr0 = CR0_PE | CR0_PG | CR0_WP,
+                                                .cr4 = CR4_PAE,
+                                                .efer = EFER_LME | EFER_LMA | EFER_NXE,
+                                                .cr3 = 100 << 12,
+                                                .maxphyaddr = 46};
+
+static u64 *table(u64 gfn)
+{
+    return (u64 *)(ram + gfn * PAGE_SIZE);
+}
+
+static u64 kick(void *context, u64 mask)
+{
+    (void)context;
+    (void)mask;
+    return 0;
+}
+
+static void *pages(u64 count)
+{
+    return mmap(NULL, count * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* A VM whose vCPUs have not paged yet. */
+static void make(void)
+{
+    static void *frames, *words, *masks;
+
+    if (!ram) {
+        ram = pages(PAGES);
+        frames = pages(FRAMES);
+        words = malloc(PAGES * sizeof(u64));
+        masks = malloc(trace_map_size(PAGES));
+    }
+    memset(ram, 0, PAGES * PAGE_SIZE);
+    p2m_init(&p2m, words, PAGES);
+    assert_int_equal(p2m_map_ram(&p2m, 0, ptr_to_hpa(ram), PAGES - 16), ERR_OK);
+    trace_map_init(&trace_map, masks, PAGES);
+    vm = (struct shadow_vm){.p2m = &p2m, .traces = &trace_map, .vcpus = VCPUS, .kick = kick};
+    vm.matrix = host_matrix(VCPUS, MIB);
+    table(100)[0] = 101 << 12 | TABLE;
+    table(101)[0] = 102 << 12 | TABLE;
+    for (u64 i = 0; i < 8; i++)
+        table(102)[i] = i << 21 | PAGE | PTE_PS;
+    struct shadow_config c = {.vm = &vm,
+                              .maxphyaddr = 46,
+                              .host_maxphyaddr = 46,
+                              .frame_count = FRAMES,
+                              .frames = ptr_to_hpa(frames),
+                              .hfn_base = (uintptr_t)ram >> 12,
+                              .hfn_count = PAGES,
+                              .tuning = SHADOW_TUNING_DEFAULT};
+    assert_int_equal(host_shared_init(&tables, &shared, &c), ERR_OK);
+    for (c.vcpu = 0; c.vcpu < VCPUS; c.vcpu++)
+        assert_int_equal(host_shadow_init(&host[c.vcpu], &view[c.vcpu], &c), ERR_OK);
+}
+
+static enum shadow_verdict touch(struct shadow *sh, u64 va)
+{
+    return shadow_fault(sh, GVA(va), 0, 0, false).verdict;
+}
+
+/* A root's number among the pages and one among the PAE roots may be the same; a way down belongs to one of them. */
+static void a_way_down_is_not_taken_by_a_vcpu_in_another_mode(void **state)
+{
+    struct paging_state legacy = {.cr0 = CR0_PE | CR0_PG | CR0_WP, .cr4 = CR4_PSE, .maxphyaddr = 46};
+    u64 gfn = 300;
+    (void)state;
+    make();
+    (void)shadow_set_paging(&view[0], &four_levels);
+    do { /* nothing is mapped there */
+        legacy.cr3 = gfn++ << 12;
+        (void)shadow_set_paging(&view[1], &legacy);
+    } while (view[1].root_page != view[0].root_page && gfn < 1000);
+    assert_int_equal(view[1].root_page, view[0].root_page);
+    assert_int_equal(touch(&view[0], 0x200000), SHADOW_RESUME);
+    assert_int_equal(touch(&view[0], 0x201000), SHADOW_RESUME);
+    assert_int_equal(touch(&view[1], 0x202000), SHADOW_GUEST_FAULT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_way_down_is_not_taken_by_a_vcpu_in_another_mode),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
