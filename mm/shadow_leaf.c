@@ -69,7 +69,7 @@ void shadow_forward_around(struct shadow *sh, u32 no, u32 slot)
     u32 first = slot & ~(count - 1);
     struct shadow_table table = shadow_table(sh, p->key);
 
-    if (sh->forward_flags)
+    if (sh->forward_flags && key_level(p->key) == 1) /* an upper one was when it was made, or had no place */
         shadow_list_page(sh, no);
     if (!table.at || !page_forwards(sh, p))
         return;

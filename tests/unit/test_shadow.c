@@ -779,6 +779,32 @@ static void a_frame_that_another_vcpu_may_look_at_is_not_used_again(void **state
 }
 
 /* A way that is remembered, to a link that was revoked for a store that did not come. */
+/* There is room for so many in the list; an upper table beyond makes all faults exit while it is there, not for ever. */
+static void an_upper_table_without_a_place_is_counted_once(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    for (u64 i = 0; i < FRAMES / 2; i++) { /* leaf tables with a fault of the guest's */
+        table(102)[1 + i] = (300 + i) << 12 | TABLE;
+        table(300 + i)[0] = 2048 << 12 | PAGE;
+        touch(sh, VA + ((1 + i) << 21), 0);
+        touch(sh, VA + ((1 + i) << 21 | 0x1000), 0);
+    }
+    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    table(100)[2] = 120 << 12 | TABLE;
+    table(120)[0] = 121 << 12 | TABLE;
+    table(121)[0] = 122 << 12 | TABLE;
+    table(122)[0] = 2048 << 12 | PAGE;
+    assert_int_equal(touch(sh, 2 * VA, 0), SHADOW_RESUME);
+    assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
+    assert_int_equal(touch(sh, 2 * VA + GIB, 0),
+                     SHADOW_GUEST_FAULT); /* its own, in the table that has no place */
+    for (u64 gfn = 120; gfn <= 122; gfn++)
+        shadow_drop_frame(sh, gfn, ptr_to_hpa(table(gfn)), false);
+    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    clean(sh);
+}
+
 static void a_link_revoked_for_nothing_is_made_again(void **state)
 {
     (void)state;
@@ -1078,6 +1104,7 @@ int main(void)
         cmocka_unit_test(another_vcpus_store_takes_a_fault_back_before_it_is_seen),
         cmocka_unit_test(another_vcpus_store_cuts_the_way_to_a_fault),
         cmocka_unit_test(a_frame_that_another_vcpu_may_look_at_is_not_used_again),
+        cmocka_unit_test(an_upper_table_without_a_place_is_counted_once),
         cmocka_unit_test(a_link_revoked_for_nothing_is_made_again),
         cmocka_unit_test(some_faults_exit_all_the_same),
         cmocka_unit_test(a_page_that_is_rewritten_is_no_table),
