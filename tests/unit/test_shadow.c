@@ -778,6 +778,26 @@ static void a_frame_that_another_vcpu_may_look_at_is_not_used_again(void **state
     clean(&sh[1]);
 }
 
+static void a_store_across_pages_takes_back_the_faults_of_both(void **state)
+{
+    const u64 second = VA + (1ull << 21);
+    (void)state;
+    start(2, tuned());
+    table(102)[1] = 104 << 12 | TABLE;
+    table(104)[1] = 2048 << 12 | PAGE;
+    table(103)[511] = 0;
+    touch(&sh[1], VA, 0);
+    touch(&sh[1], second + PAGE_SIZE, 0);
+    assert_int_equal(touch(&sh[1], second - PAGE_SIZE, 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(touch(&sh[1], second, 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(found(&sh[1], second - PAGE_SIZE) | found(&sh[1], second), 0);
+    shadow_write_begin(&sh[0], GPA((104 << 12) - 4), 8);
+    assert_int_equal(found(&sh[1], second - PAGE_SIZE), ~0ull);
+    assert_int_equal(found(&sh[1], second), ~0ull);
+    (void)shadow_write_done(&sh[0], GPA((104 << 12) - 4), 8);
+    clean(&sh[1]);
+}
+
 /* A way that is remembered, to a link that was revoked for a store that did not come. */
 /* There is room for so many in the list; an upper table beyond makes all faults exit while it is there, not for ever. */
 static void an_upper_table_without_a_place_is_counted_once(void **state)
@@ -1105,6 +1125,7 @@ int main(void)
         cmocka_unit_test(another_vcpus_store_cuts_the_way_to_a_fault),
         cmocka_unit_test(a_frame_that_another_vcpu_may_look_at_is_not_used_again),
         cmocka_unit_test(an_upper_table_without_a_place_is_counted_once),
+        cmocka_unit_test(a_store_across_pages_takes_back_the_faults_of_both),
         cmocka_unit_test(a_link_revoked_for_nothing_is_made_again),
         cmocka_unit_test(some_faults_exit_all_the_same),
         cmocka_unit_test(a_page_that_is_rewritten_is_no_table),

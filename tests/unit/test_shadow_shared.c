@@ -110,10 +110,31 @@ static void a_way_down_is_not_taken_by_a_vcpu_in_another_mode(void **state)
     assert_int_equal(touch(&view[1], 0x202000), SHADOW_GUEST_FAULT);
 }
 
+/* Another vCPU may be on its way through frames that nothing leads to any more: until it has flushed they are not free. */
+static void frames_are_free_when_every_vcpu_has_flushed(void **state)
+{
+    (void)state;
+    make();
+    for (u32 i = 0; i < VCPUS; i++) {
+        (void)shadow_set_paging(&view[i], &four_levels);
+        assert_int_equal(touch(&view[i], 0x200000), SHADOW_RESUME);
+    }
+    assert_int_equal(shadow_clear(&view[0]).width, FLUSH_CONTEXT);
+    u32 cut = shared.cut_count, free_frames = shared.tables.free_count;
+    assert_true(cut >= 3); /* the tables below the root */
+    assert_int_equal(shadow_service_kicks(&view[0]).width, FLUSH_NONE);
+    assert_int_equal(shared.cut_count, cut);
+    assert_int_equal(shadow_service_kicks(&view[1]).width, FLUSH_CONTEXT);
+    assert_int_equal(shared.cut_count, 0);
+    assert_int_equal(shared.tables.free_count, free_frames + cut);
+    assert_int_equal(shadow_service_kicks(&view[1]).width, FLUSH_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_way_down_is_not_taken_by_a_vcpu_in_another_mode),
+        cmocka_unit_test(frames_are_free_when_every_vcpu_has_flushed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
