@@ -4,8 +4,8 @@
 A tick is one emulated instruction and exits cost none, so both are reported. Exits per operation are those of the
 VM between two result lines, preparation included, less those by which the guest printed; the hypervisor says after
 each result line how many exits the VM has had, and how many NMIs were sent to make one of its vCPUs exit:
-"[patchbay] bench vm bench: exits N kicks N". The guest runs three times: with one vCPU, case n with two on two CPUs, and
-where the model has EPT with one vCPU again, with paging = ept (the last columns).
+"[patchbay] bench vm bench: exits N kicks N". The guest runs three times: with one vCPU, case n with two on two CPUs,
+and where the model has EPT with one vCPU again, with paging = ept (the last columns).
 """
 import argparse
 import os

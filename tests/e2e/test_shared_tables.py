@@ -1,6 +1,6 @@
 """Several vCPUs on one set of page tables, each with a shadow of its own (P48, P61) or all with one (P62): what one
-changes, the others see as the SDM allows; what several fill with garbage harms nobody else. The guests check themselves:
-see tests/guests/smp64.c."""
+changes, the others see as the SDM allows; what several fill with garbage harms nobody else. The guests check
+themselves: see tests/guests/smp64.c."""
 import re
 
 import boots
