@@ -8,8 +8,10 @@
 #include "vmm/sched.h"
 #include "vmm/stats.h"
 
-/* A line that has stood still for so long is shown without its end. */
-#define PROMPT_DELAY_NS 20000000u
+/* A line that has stood still for so long is shown without its end. The ticks count where the clock is slow for the work
+ * done between two of a line's bytes, as an emulator's is: there 20 ms may be 40,000 instructions. */
+#define PROMPT_DELAY_NS    20000000u
+#define PROMPT_DELAY_TICKS 1000000u
 
 /* Of the console's ring: kept for the hypervisor's own lines, so that no guest can make it wait. */
 #define OWN_SHARE 4096u
@@ -59,9 +61,9 @@ bool vmm_console_room(size_t bytes)
 void vmm_console_show(struct vm *vm)
 {
     /* one that waits for its turn in the middle of a line has not asked anything */
-    u64 delay = PROMPT_DELAY_NS + sched_longest_wait_ns(vm->vcpu[0]->on);
+    u64 delay = tsc_ns_to_ticks(PROMPT_DELAY_NS + sched_longest_wait_ns(vm->vcpu[0]->on), tsc_hz());
 
-    console_mux_flush_idle(&mux, vm->id, tsc_read() - tsc_ns_to_ticks(delay, tsc_hz()));
+    console_mux_flush_idle(&mux, vm->id, tsc_read() - MAX(delay, PROMPT_DELAY_TICKS));
 }
 
 void vmm_console_finish(struct vm *vm)

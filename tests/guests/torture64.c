@@ -230,7 +230,9 @@ static void change_page(u32 region, u32 slot)
     case 0: set_entry(entry, 0); break;
     case 1: set_entry(entry, e ^ PTE_W); break;
     case 2: set_entry(entry, e & ~(PTE_A | PTE_D)); break;
-    case 3: set_entry(entry, e ^ PTE_P); break;
+    case 3:
+        set_entry(entry, e & PTE_ADDR_MASK ? e ^ PTE_P : FRAME_BASE | PTE_P);
+        break; /* frame 0 is no data frame */
     default: set_entry(entry, random_entry()); break;
     }
     flush(va);
