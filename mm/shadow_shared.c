@@ -88,6 +88,25 @@ bool shadow_shared_install(struct shadow *sh, u64 gfn, u64 writable)
     return !inside;
 }
 
+/*
+ * A shadow of one vCPU's own may link first and read what is behind the link before its guest runs (shadow_settle). Here
+ * the guest is running, on other CPUs. What lies deeper than a leaf table is linked anew, so it comes by here, too.
+ */
+void shadow_shared_before_link(struct shadow *sh, u32 no)
+{
+    u64 key = sh->page[no].key;
+
+    if (key_direct(key) || !sh->page[no].live)
+        return;
+    if (key_level(key) > 1) {
+        shadow_page_clear(sh, no);
+        return;
+    }
+    for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++)
+        if (entry_get(sh, no, slot))
+            shadow_rederive(sh, no, slot, shadow_primary(sh, key, slot));
+}
+
 bool shadow_shared_is_root(const struct shadow *sh, u32 no)
 {
     for (u32 i = 0; i < sh->vm->vcpus; i++) {

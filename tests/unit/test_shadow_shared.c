@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "mm/shadow_internal.h"
+#include "mm/shadow_shared.h"
 #include "tests/unit/shadow_host.h"
 
 #define PAGES  4096u
@@ -111,6 +111,52 @@ static void a_way_down_is_not_taken_by_a_vcpu_in_another_mode(void **state)
 }
 
 /* Another vCPU may be on its way through frames that nothing leads to any more: until it has flushed they are not free. */
+static u32 page_of(const struct shadow *sh, u64 gfn)
+{
+    for (u32 no = 0; no < sh->frame_count; no++)
+        if (sh->page[no].state == PAGE_LIVE && key_gfn(sh->page[no].key) == gfn &&
+            !key_direct(sh->page[no].key))
+            return no;
+    fail();
+    return 0;
+}
+
+static void store_entry(struct shadow *sh, u64 gfn, u64 index, u64 value)
+{
+    shadow_write_begin(sh, GPA(gfn << 12 | index << 3), sizeof(u64));
+    table(gfn)[index] = value;
+    shadow_write_done(sh, GPA(gfn << 12 | index << 3), sizeof(u64));
+}
+
+/* Other vCPUs can walk through a link as soon as it is made. */
+static void a_link_leads_to_nothing_old(void **state)
+{
+    u64 va = (2 * MIB) + 5 * PAGE_SIZE, page = (u64)(uintptr_t)ram + 200 * PAGE_SIZE;
+    struct shadow *sh;
+    u32 directory, leaf;
+
+    (void)state;
+    make();
+    table(102)[1] = 103 << 12 | TABLE;
+    table(103)[5] = 200 << 12 | PAGE;
+    shadow_set_paging(&view[0], &four_levels);
+    assert_int_equal(touch(&view[0], va), SHADOW_RESUME);
+    shadow_give_up(&view[0], GPA(103 << 12)); /* the guest may write it unseen */
+    store_entry(&view[0], 102, 1, 0);
+    shadow_invlpg(&view[0], GVA(va));
+    table(103)[5] = 201 << 12 | PAGE;
+    table(102)[1] = 103 << 12 | TABLE;
+    sh = shadow_shared_enter(&view[0]);
+    directory = page_of(sh, 102);
+    leaf = page_of(sh, 103);
+    assert_int_equal(entry_get(sh, leaf, 5) & PTE_ADDR_MASK, page);
+    shadow_rederive(sh, directory, 1, table(102)[1]);
+    assert_int_not_equal(entry_get(sh, directory, 1), 0);
+    assert_int_not_equal(entry_get(sh, leaf, 5) & PTE_ADDR_MASK, page);
+    shadow_settle(sh);
+    shadow_shared_leave(&view[0], sh);
+}
+
 static void frames_are_free_when_every_vcpu_has_flushed(void **state)
 {
     (void)state;
@@ -134,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_way_down_is_not_taken_by_a_vcpu_in_another_mode),
+        cmocka_unit_test(a_link_leads_to_nothing_old),
         cmocka_unit_test(frames_are_free_when_every_vcpu_has_flushed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
