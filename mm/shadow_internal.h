@@ -214,6 +214,16 @@ static inline bool shadow_is_view(const struct shadow *sh)
          no##_next && (no = no##_next - 1, no##_next = (sh)->page[no].hash_next, true);) \
         if (key_gfn((sh)->page[no].key) == (table) && !key_direct((sh)->page[no].key))
 
+/* Is there a LIVE page made from gfn? */
+static inline bool shadow_has_page_of(const struct shadow *sh, u64 gfn)
+{
+    FOR_PAGES_OF(sh, gfn, no)
+    {
+        return true;
+    }
+    return false;
+}
+
 static inline bool key_forwards(u64 key)
 {
     return (key & (KEY_MODE_MASK | KEY_WP0)) == (u64)GWALK_LONG << KEY_MODE_SHIFT;
@@ -412,6 +422,8 @@ static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
 }
 void shadow_write_end(struct shadow *sh);
 void shadow_drain_now(struct shadow *sh);
+/* Derives every entry of a page again that is present (or was until it was revoked) or forwarded. */
+void shadow_page_rederive(struct shadow *sh, u32 no);
 void shadow_resync(struct shadow *sh); /* nothing derived from guest tables is trusted any more */
 static inline void shadow_drain(struct shadow *sh)
 {

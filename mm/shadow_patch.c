@@ -144,15 +144,18 @@ void shadow_resync(struct shadow *sh)
     }
 }
 
-/* Derives every entry made from a table again that is present (or was until it was revoked) or forwarded. */
+void shadow_page_rederive(struct shadow *sh, u32 no)
+{
+    for (u32 slot = 0; slot < ENTRIES && (sh->page[no].live || sh->page[no].forwarded); slot++)
+        if (entry_raw(sh, no, slot) != entry_absent(sh))
+            shadow_rederive(sh, no, slot, shadow_primary(sh, sh->page[no].key, slot));
+}
+
 static void rederive_table(struct shadow *sh, u64 gfn)
 {
     FOR_PAGES_OF(sh, gfn, no)
     {
-        for (u32 slot = 0; slot < ENTRIES && (sh->page[no].live || sh->page[no].forwarded); slot++) {
-            if (entry_raw(sh, no, slot) != entry_absent(sh))
-                shadow_rederive(sh, no, slot, shadow_primary(sh, sh->page[no].key, slot));
-        }
+        shadow_page_rederive(sh, no);
     }
 }
 

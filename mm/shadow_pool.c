@@ -142,10 +142,8 @@ static void end_interest(struct shadow *sh, u64 gfn)
 {
     struct trace *t = trace_of(sh->vm->traces, gfn);
 
-    FOR_PAGES_OF(sh, gfn, no)
-    {
+    if (shadow_has_page_of(sh, gfn))
         return;
-    }
     if (t && (trace_interest(t) & BIT(sh->consumer)))
         trace_remove(t, sh->consumer);
 }

@@ -30,15 +30,6 @@ static u32 announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX], u64 *all)
     return count;
 }
 
-static bool have_page_of(const struct shadow *sh, u64 gfn)
-{
-    FOR_PAGES_OF(sh, gfn, no)
-    {
-        return true;
-    }
-    return false;
-}
-
 void shadow_prove(struct shadow *sh)
 {
     u64 gfn[ANNOUNCED_MAX], all;
@@ -48,7 +39,7 @@ void shadow_prove(struct shadow *sh)
     count = announced(sh, gfn, &all);
     sh->unproven = all || matrix_pending_others(sh->vm->matrix, sh->consumer);
     while (count)
-        sh->unproven |= have_page_of(sh, gfn[--count]);
+        sh->unproven |= shadow_has_page_of(sh, gfn[--count]);
     shadow_choose_filter(sh);
 }
 

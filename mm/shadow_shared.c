@@ -102,9 +102,7 @@ void shadow_shared_before_link(struct shadow *sh, u32 no)
         shadow_page_clear(sh, no);
         return;
     }
-    for (u32 slot = 0; slot < ENTRIES && sh->page[no].live; slot++)
-        if (entry_get(sh, no, slot))
-            shadow_rederive(sh, no, slot, shadow_primary(sh, key, slot));
+    shadow_page_rederive(sh, no);
 }
 
 bool shadow_shared_is_root(const struct shadow *sh, u32 no)
@@ -201,32 +199,24 @@ void shadow_shared_leave(struct shadow *view, struct shadow *sh)
     spinlock_release(&s->lock);
 }
 
-struct flush shadow_shared_set_paging(struct shadow *view, const struct paging_state *ps)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_set_paging(sh, ps);
-
-    shadow_shared_leave(view, sh);
-    return f;
-}
-
-struct flush shadow_shared_set_cr3(struct shadow *view, u64 cr3)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_set_cr3(sh, cr3);
-
-    shadow_shared_leave(view, sh);
-    return f;
-}
-
-struct flush shadow_shared_invlpg(struct shadow *view, gva_t gva)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_invlpg(sh, gva);
-
-    shadow_shared_leave(view, sh);
-    return f;
-}
+/* The call of shadow.h, made on the tables. */
+#define ON_TABLES(call, parameters, ...)               \
+    struct flush shadow_shared_##call parameters {     \
+        struct shadow *sh = shadow_shared_enter(view); \
+        struct flush f = shadow_##call(__VA_ARGS__);   \
+                                                       \
+        shadow_shared_leave(view, sh);                 \
+        return f;                                      \
+    }
+ON_TABLES(set_paging, (struct shadow * view, const struct paging_state *ps), sh, ps)
+ON_TABLES(set_cr3, (struct shadow * view, u64 cr3), sh, cr3)
+ON_TABLES(invlpg, (struct shadow * view, gva_t gva), sh, gva)
+ON_TABLES(write_done, (struct shadow * view, gpa_t gpa, u32 length), sh, gpa, length)
+ON_TABLES(give_up, (struct shadow * view, gpa_t gpa), sh, gpa)
+ON_TABLES(rewrite, (struct shadow * view, gpa_t gpa), sh, gpa)
+ON_TABLES(drop_frame, (struct shadow * view, u64 gfn, hpa_t frame, bool read_only), sh, gfn, frame, read_only)
+ON_TABLES(clear, (struct shadow * view), sh)
+#undef ON_TABLES
 
 struct shadow_fault shadow_shared_fault(struct shadow *view, gva_t gva, u32 error_code, u32 cpl, bool ac)
 {
@@ -242,51 +232,6 @@ struct shadow_fault shadow_shared_fault(struct shadow *view, gva_t gva, u32 erro
     if (out.verdict == SHADOW_TRACED_WRITE)
         shadow_write_begin(view, out.gpa, 1); /* the others read the view's */
     return out;
-}
-
-struct flush shadow_shared_write_done(struct shadow *view, gpa_t gpa, u32 length)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_write_done(sh, gpa, length);
-
-    shadow_shared_leave(view, sh);
-    return f;
-}
-
-struct flush shadow_shared_give_up(struct shadow *view, gpa_t gpa)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_give_up(sh, gpa);
-
-    shadow_shared_leave(view, sh);
-    return f;
-}
-
-struct flush shadow_shared_rewrite(struct shadow *view, gpa_t gpa)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_rewrite(sh, gpa);
-
-    shadow_shared_leave(view, sh);
-    return f;
-}
-
-struct flush shadow_shared_drop_frame(struct shadow *view, u64 gfn, hpa_t frame, bool read_only)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_drop_frame(sh, gfn, frame, read_only);
-
-    shadow_shared_leave(view, sh);
-    return f;
-}
-
-struct flush shadow_shared_clear(struct shadow *view)
-{
-    struct shadow *sh = shadow_shared_enter(view);
-    struct flush f = shadow_clear(sh);
-
-    shadow_shared_leave(view, sh);
-    return f;
 }
 
 /*

@@ -2,11 +2,10 @@
  * shadow_sync.c - traces of this vCPU's tables, and the tables that have none ("loose").
  *
  * A loose table is written by the guest at full speed. Each of this vCPU's coherency events re-reads it, if it may be in
- * use in the address space that the event leads to (shadow_reach.c): a
- * snapshot of the primaries tells which entries changed, and those are derived again. After some events
- * without a change the table is traced again. Loose are: tables whose writes flooded or could not be
- * emulated, tables in memory that others can write, and tables that another vCPU had mapped writable when the
- * trace was asked for (until it has dropped that mapping; nobody waits for it).
+ * use in the address space that the event leads to (shadow_reach.c): a snapshot of the primaries tells which entries
+ * changed, and those are derived again. After some events without a change the table is traced again. Loose are: tables
+ * whose writes flooded or could not be emulated, tables in memory that others can write, and tables that another vCPU
+ * had mapped writable when the trace was asked for (until it has dropped that mapping; nobody waits for it).
  */
 #include "arch/string.h"
 #include "mm/shadow_leaf.h"

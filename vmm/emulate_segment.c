@@ -5,8 +5,9 @@
 #include "arch/regs.h"
 #include "vmm/descriptor.h"
 #include "vmm/emulate_io.h"
+#include "vmx/bits.h"
 
-enum { SELECTOR_RPL_MASK = 3, SELECTOR_IN_LDT = 4, SELECTOR_OFFSET = 0xFFF8, SELECTOR_ERROR = 0xFFFC };
+enum { SELECTOR_OFFSET = 0xFFF8, SELECTOR_ERROR = 0xFFFC };
 enum { REAL_SHIFT = 4, MSW_SIZE = 2 };
 
 enum { DESC_ACCESSED = 1, DESC_BUSY = 2 }; /* in the type byte */
@@ -42,7 +43,7 @@ static enum emulate_status read_descriptor(struct emulate_state *st, u16 selecto
                                            struct descriptor *out)
 {
     struct vmx_seg table;
-    bool ldt = selector & SELECTOR_IN_LDT, long_mode = st->ops->long_mode(st->ctx);
+    bool ldt = selector & SELECTOR_TI, long_mode = st->ops->long_mode(st->ctx);
     u32 offset = selector & SELECTOR_OFFSET, size = system && long_mode ? 16 : 8;
     u64 low[2], high[2] = {0, 0};
 
@@ -107,7 +108,7 @@ enum emulate_status emulate_load_segment(const struct insn *in, struct emulate_s
         st->ops->segment_read(st->ctx, seg, &d.segment);
         d.segment.selector = selector;
         d.segment.base = (u64)selector << REAL_SHIFT;
-    } else if (!(selector & ~SELECTOR_RPL_MASK)) {
+    } else if (!(selector & ~SELECTOR_RPL)) {
         bool ss_ok = in->mode == CPU_MODE_64 && st->cpl < 3 && selector == st->cpl;
         if (seg == INSN_SEG_SS && !ss_ok)
             return emulate_fault(st, VECTOR_GP, 0);
@@ -127,7 +128,7 @@ enum emulate_status emulate_load_segment(const struct insn *in, struct emulate_s
 /* Vol. 2: JMP, CALL, RET, what they ask of the code segment. */
 static enum emulate_status check_code(struct emulate_state *st, u16 selector, u32 access, bool returns)
 {
-    unsigned dpl = vmx_access_dpl(access), rpl = selector & SELECTOR_RPL_MASK;
+    unsigned dpl = vmx_access_dpl(access), rpl = selector & SELECTOR_RPL;
     bool conforming = access & VMX_AR_EXPAND_DOWN;
     bool ok = conforming ? dpl <= st->cpl : dpl == st->cpl && (returns || rpl <= st->cpl);
 
@@ -153,7 +154,7 @@ enum emulate_status emulate_far_target(struct emulate_state *st, u16 selector, u
         cs->base = (u64)selector << REAL_SHIFT;
         return target <= cs->limit ? EMULATE_OK : emulate_fault(st, VECTOR_GP, 0);
     }
-    if (!(selector & ~SELECTOR_RPL_MASK))
+    if (!(selector & ~SELECTOR_RPL))
         return emulate_fault(st, VECTOR_GP, 0);
     e = read_descriptor(st, selector, false, &d);
     if (e == EMULATE_OK)
@@ -164,7 +165,7 @@ enum emulate_status emulate_far_target(struct emulate_state *st, u16 selector, u
     if (wide ? !emulate_is_canonical(target) : target > d.segment.limit)
         return emulate_fault(st, VECTOR_GP, 0);
     e = mark(st, &d, DESC_ACCESSED);
-    d.segment.selector = (u16)((selector & ~SELECTOR_RPL_MASK) | st->cpl);
+    d.segment.selector = (u16)((selector & ~SELECTOR_RPL) | st->cpl);
     *cs = d.segment;
     return e;
 }
@@ -173,12 +174,12 @@ enum emulate_status emulate_far_target(struct emulate_state *st, u16 selector, u
 static enum emulate_status load_system(struct emulate_state *st, bool task, u16 selector)
 {
     struct descriptor d = {.segment = {.selector = selector, .access = VMX_AR_UNUSABLE}};
-    bool null = !(selector & ~SELECTOR_RPL_MASK);
+    bool null = !(selector & ~SELECTOR_RPL);
 
     if (null && task)
         return emulate_fault(st, VECTOR_GP, 0);
     if (!null) {
-        if (selector & SELECTOR_IN_LDT)
+        if (selector & SELECTOR_TI)
             return bad_selector(st, VECTOR_GP, selector);
         enum emulate_status e = read_descriptor(st, selector, true, &d);
         if (e != EMULATE_OK)

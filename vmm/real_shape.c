@@ -1,13 +1,13 @@
 /* real_shape.c - what stands in for real mode's segments: see real_cpu.h. */
 #include "vmm/real_cpu.h"
+#include "vmx/bits.h"
 
-#define LIMIT_REAL     0xFFFFu
-#define LIMIT_BYTES    0xFFFFFu /* beyond it: pages */
-#define LIMIT_LOW      0xFFFu
-#define ACCESS_VM86    0xF3u /* SDM Vol 3C 26.3.1.2 */
-#define ACCESS_DATA    (VMX_AR_P | VMX_AR_S | VMX_AR_WRITABLE | VMX_AR_ACCESSED)
-#define PARAGRAPH      16u
-#define SELECTOR_RPL_3 3u
+#define LIMIT_REAL  0xFFFFu
+#define LIMIT_BYTES 0xFFFFFu /* beyond it: pages */
+#define LIMIT_LOW   0xFFFu
+#define ACCESS_VM86 0xF3u /* SDM Vol 3C 26.3.1.2 */
+#define ACCESS_DATA (VMX_AR_P | VMX_AR_S | VMX_AR_WRITABLE | VMX_AR_ACCESSED)
+#define PARAGRAPH   16u
 
 static bool is_code(u32 access)
 {
@@ -81,7 +81,7 @@ void real_shape_segments(const struct vmx_seg seg[REAL_SEGS], enum real_shape sh
                          struct vmx_seg out[REAL_SEGS])
 {
     /* CPL, RPL of CS and SS and their DPL have to agree; data segments with DPL 3 go with every RPL */
-    u32 level = shape == REAL_HELD ? SELECTOR_RPL_3 : 0;
+    u32 level = shape == REAL_HELD ? SELECTOR_RPL : 0;
 
     for (u32 s = 0; s < REAL_SEGS; s++) {
         u32 type = seg[s].access & VMX_AR_TYPE_MASK;
@@ -93,11 +93,11 @@ void real_shape_segments(const struct vmx_seg seg[REAL_SEGS], enum real_shape sh
             type = s == VMX_SEG_CS ? VMX_AR_CODE | VMX_AR_WRITABLE
                                    : VMX_AR_WRITABLE | (type & VMX_AR_EXPAND_DOWN);
             out[s] = descriptor(&seg[s], type, level);
-            out[s].selector = (u16)((seg[s].selector & ~SELECTOR_RPL_3) | level);
+            out[s].selector = (u16)((seg[s].selector & ~SELECTOR_RPL) | level);
         } else {
             if (is_code(type))
                 type |= VMX_AR_WRITABLE; /* readable */
-            out[s] = descriptor(&seg[s], type, SELECTOR_RPL_3);
+            out[s] = descriptor(&seg[s], type, SELECTOR_RPL);
         }
     }
 }
@@ -105,11 +105,11 @@ void real_shape_segments(const struct vmx_seg seg[REAL_SEGS], enum real_shape sh
 bool real_settle_segment(struct vmx_seg *s, u32 number, u32 cpl)
 {
     const u32 conforming = VMX_AR_CODE | VMX_AR_EXPAND_DOWN;
-    u32 rpl = s->selector & SELECTOR_RPL_3, dpl = (s->access & VMX_AR_DPL_MASK) >> VMX_AR_DPL_SHIFT;
+    u32 rpl = s->selector & SELECTOR_RPL, dpl = vmx_access_dpl(s->access);
     struct vmx_seg was = *s;
 
     if (number == VMX_SEG_CS || number == VMX_SEG_SS) {
-        s->selector = (u16)((s->selector & ~SELECTOR_RPL_3) | cpl);
+        s->selector = (u16)((s->selector & ~SELECTOR_RPL) | cpl);
         if (number == VMX_SEG_CS && !is_code(s->access))
             s->access |= VMX_AR_CODE;
     } else if (dpl < rpl && (s->access & conforming) != conforming) {
