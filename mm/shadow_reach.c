@@ -9,28 +9,44 @@
  */
 #include "mm/shadow_internal.h"
 
+#define REACH_PAGE_MASK ((1u << REACH_PAGE_BITS) - 1)
+
+static u32 name_of(const struct shadow *sh, u32 no)
+{
+    return sh->root_serial << REACH_PAGE_BITS | no;
+}
+
 /* Is there still a root of that name? Roots are the only pages of level 4, and no link leads to one. */
 static bool root_lives(const struct shadow *sh, u32 name)
 {
-    const struct shadow_page *p = &sh->page[name & ((1u << REACH_PAGE_BITS) - 1)];
+    const struct shadow_page *p = &sh->page[name & REACH_PAGE_MASK];
 
     return key_level(p->key) == 4 && p->reach == name;
 }
 
-/* The numbers begin anew: no page may keep the name of a root that is gone, lest another gets it. */
-static rarely_run void forget_names(struct shadow *sh)
+/*
+ * The numbers begin anew: those of all living roots become 1, the next is 2. No page keeps the name of a root that is gone,
+ * and no root one from before, which the same page's next root could get while tables still have it.
+ */
+static rarely_run void renumber(struct shadow *sh)
 {
-    for (u32 no = 0; no < sh->frame_count; no++)
-        if (sh->page[no].reach != REACH_ANY && !root_lives(sh, sh->page[no].reach))
-            sh->page[no].reach = REACH_NONE;
-    sh->root_serial = 0;
+    sh->root_serial = 1;
+    for (u32 no = 0; no < sh->frame_count; no++) {
+        struct shadow_page *p = &sh->page[no];
+        if (p->reach != REACH_ANY && key_level(p->key) < 4)
+            p->reach = root_lives(sh, p->reach) ? name_of(sh, p->reach & REACH_PAGE_MASK) : REACH_NONE;
+    }
+    for (u32 no = 0; no < sh->frame_count; no++) /* last: the others are compared with them */
+        if (key_level(sh->page[no].key) == 4)
+            sh->page[no].reach = name_of(sh, no);
 }
 
 void shadow_reach_name(struct shadow *sh, u32 no)
 {
     if (sh->root_serial == REACH_SERIAL_MAX)
-        forget_names(sh);
-    sh->page[no].reach = ++sh->root_serial << REACH_PAGE_BITS | no;
+        renumber(sh);
+    sh->root_serial++;
+    sh->page[no].reach = name_of(sh, no);
 }
 
 void shadow_reach_join(struct shadow *sh, u32 no, u32 from)
