@@ -96,7 +96,7 @@ static enum exit_result write_cr4(struct vcpu *v, u64 value)
     struct paging_state next = v->shadow.paging;
     u64 old = vmx_guest_cr4(), changed = value ^ old;
 
-    if (!vmx_cr4_legal(value, next.efer, guest_cr4_supported(v->vm)))
+    if (!vmx_cr4_legal(value, next.efer, v->vm->platform.cpuid.cr4))
         return exit_inject_gp(v);
     next.cr4 = value;
     if (gwalk_mode_of(&next) == GWALK_PAE && (changed & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP)) &&

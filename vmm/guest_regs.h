@@ -5,8 +5,5 @@
 /* After shadow.paging has changed: real CR4 (it depends on CR0.PG too) and EFER. */
 void guest_regs_follow_paging(struct vcpu *v);
 
-/* CR4 bits that the guest's CPUID announces. */
-u64 guest_cr4_supported(const struct vm *vm);
-
 /* WRMSR to EFER; false: #GP. */
 bool must_check guest_write_efer(struct vcpu *v, u64 value);

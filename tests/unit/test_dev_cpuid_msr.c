@@ -1,6 +1,6 @@
 /* links: vmm/dev/platform.c vmm/dev/vplat_io.c vmm/dev/vlapic.c vmm/dev/vlapic_reg.c vmm/dev/vlapic_timer.c
  * vmm/dev/vroute.c vmm/dev/vioapic.c vmm/dev/vpic.c vmm/dev/vpit.c vmm/dev/vrtc.c vmm/dev/vuart.c
- * vmm/dev/vacpi.c vmm/dev/vmsr.c vmm/dev/vcpuid.c */
+ * vmm/dev/vacpi.c vmm/dev/vmsr.c vmm/dev/vcpuid.c arch/cpuid.c */
 /* test_dev_cpuid_msr.c - what CPUID and device MSRs say to a guest. */
 #include "tests/unit/test_dev_machine.h"
 
@@ -95,6 +95,8 @@ static void what_is_not_virtualised_is_hidden(void **state)
     assert_int_equal(ask(&t, 0x80000008, 0).eax, 0x3027);
     assert_true(vcpuid_has(&t, 7, CPUID_EBX, CPUID_SMEP | CPUID_SMAP));
     assert_false(vcpuid_has(&t, 7, CPUID_EBX, CPUID_SMEP | CPUID_SGX));
+    assert_true(t.cr4 & CR4_PGE && t.cr4 & CR4_OSXSAVE && t.cr4 & CR4_SMEP && t.cr4 & CR4_PCE);
+    assert_false(t.cr4 & (CR4_VMXE | CR4_SMXE | CR4_PCIDE | CR4_PKE | CR4_LA57 | CR4_CET));
 }
 
 static void ids_and_dynamic_bits(void **state)
@@ -177,6 +179,7 @@ static void an_old_host_gets_no_invented_features(void **state)
     assert_false(ask(&t, 7, 0).ebx & ~CPUID_TSC_ADJUST);
     assert_false(ask(&t, 0x80000001, 0).edx & (CPUID_RDTSCP | CPUID_PAGE1GB));
     assert_int_equal(ask(&t, 0x80000007, 0).edx, 0);
+    assert_false(t.cr4 & (CR4_SMEP | CR4_SMAP | CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE));
     c.crystal_hz = 0;
     assert_int_equal(vcpuid_init(&t, &c), ERR_INVALID);
 }

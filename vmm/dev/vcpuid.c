@@ -192,6 +192,37 @@ static void apply_choices(struct vcpuid *t, const struct vcpuid_config *c)
         extended->edx |= (u32)CPUID_ARCH_CAPABILITIES;
 }
 
+static u64 settable_cr4(const struct vcpuid *t)
+{
+    static const struct {
+        u64 cr4;
+        enum cpuid_feature feature;
+    } bits[] = {
+        {CR4_VME | CR4_PVI, CPUID_FEATURE_VME},
+        {CR4_TSD, CPUID_FEATURE_TSC},
+        {CR4_DE, CPUID_FEATURE_DE},
+        {CR4_PSE, CPUID_FEATURE_PSE},
+        {CR4_PAE, CPUID_FEATURE_PAE},
+        {CR4_MCE, CPUID_FEATURE_MCE},
+        {CR4_PGE, CPUID_FEATURE_PGE},
+        {CR4_OSFXSR, CPUID_FEATURE_FXSR},
+        {CR4_OSXMMEXCPT, CPUID_FEATURE_SSE},
+        {CR4_OSXSAVE, CPUID_FEATURE_XSAVE},
+        {CR4_FSGSBASE, CPUID_FEATURE_FSGSBASE},
+        {CR4_SMEP, CPUID_FEATURE_SMEP},
+        {CR4_SMAP, CPUID_FEATURE_SMAP},
+        {CR4_UMIP, CPUID_FEATURE_UMIP},
+    };
+    u64 cr4 = CR4_PCE; /* without counters it allows nothing: RDPMC is #GP anyway */
+
+    for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
+        struct cpuid_location at = cpuid_locate(bits[i].feature);
+        if (vcpuid_has(t, at.leaf, (enum cpuid_reg)at.reg, 1u << at.bit))
+            cr4 |= bits[i].cr4;
+    }
+    return cr4;
+}
+
 enum err vcpuid_init(struct vcpuid *t, const struct vcpuid_config *c)
 {
     if (!c->host || !c->crystal_hz || !c->vcpus || c->crystal_hz > c->tsc_hz)
@@ -209,6 +240,7 @@ enum err vcpuid_init(struct vcpuid *t, const struct vcpuid_config *c)
     build_topology(t, c, CACHE_ROWS);
     build_xsave(t, c, CACHE_ROWS + TOPOLOGY_ROWS);
     apply_choices(t, c);
+    t->cr4 = settable_cr4(t);
     return ERR_OK;
 }
 

@@ -49,6 +49,7 @@ struct vcpuid {
     u32 xsave_area_avx; /* bytes of the XSAVE area with AVX enabled */
     u32 maxphyaddr;     /* as the guest is told */
     u64 xcr0;           /* as the guest may set it */
+    u64 cr4;            /* bits that the guest may set: those of features that it sees */
     u64 arch_capabilities;
 };
 
@@ -73,6 +74,5 @@ static inline const struct vcpuid_entry *vcpuid_entry(const struct vcpuid *t, u3
 void vcpuid_query(const struct vcpuid *t, const struct vcpuid_state *s, u32 leaf, u32 subleaf,
                   struct cpuid_regs *out);
 
-/* Does the guest see this bit? e.g. vcpuid_has(t, 7, CPUID_EBX, CPUID_SMEP): for CR4, EFER and XCR0 checks.
- */
+/* Does the guest see these bits? e.g. vcpuid_has(t, 7, CPUID_EBX, CPUID_SMEP) */
 bool vcpuid_has(const struct vcpuid *t, u32 leaf, enum cpuid_reg reg, u32 mask);
