@@ -246,3 +246,10 @@ bool gwalk_load_pdptes(const struct p2m *p2m, struct paging_state *ps)
         ps->pdpte[i] = pdpte[i];
     return true;
 }
+
+bool gwalk_loads_pdptes(const struct paging_state *from, const struct paging_state *to)
+{
+    return gwalk_mode_of(to) == GWALK_PAE &&
+           (((from->cr0 ^ to->cr0) & (CR0_CD | CR0_NW | CR0_PG)) ||
+            ((from->cr4 ^ to->cr4) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)));
+}

@@ -119,3 +119,5 @@ bool gwalk(const struct p2m *p2m, const struct paging_state *ps, gva_t gva, u32 
  * unchanged.
  */
 bool must_check gwalk_load_pdptes(const struct p2m *p2m, struct paging_state *ps);
+/* Does it, when MOV to CR0 or CR4 changes the registers so? */
+bool gwalk_loads_pdptes(const struct paging_state *from, const struct paging_state *to);

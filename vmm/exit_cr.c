@@ -62,29 +62,27 @@ static bool long_mode_follows(const struct vcpu *v, struct paging_state *next)
 static enum exit_result write_cr0(struct vcpu *v, u64 value)
 {
     paging_sync(v);
+    v->shadow.paging.cr4 = vmx_guest_cr4(); /* it may have changed bits of its own since */
     struct paging_state next = v->shadow.paging;
     u64 old = vmx_guest_cr0();
 
     value |= CR0_ET;
-    next.cr4 = vmx_guest_cr4(); /* it may have changed bits of its own since */
     if (!vmx_cr0_legal(value, old, next.cr4, next.efer))
         return exit_inject_gp(v);
     next.cr0 = value;
     if (!long_mode_follows(v, &next))
         return exit_inject_gp(v);
-    bool paging = (value ^ old) & (CR0_PG | CR0_WP | CR0_CD | CR0_NW);
-    if (gwalk_mode_of(&next) == GWALK_PAE && paging && !gwalk_load_pdptes(&v->vm->p2m, &next))
+    bool loads = gwalk_loads_pdptes(&v->shadow.paging, &next);
+    if (loads && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
     paging_choose(v, value); /* first: it makes segments valid that real mode then gives another shape */
     if ((value ^ old) & CR0_PE)
         real_switch(v, !(value & CR0_PE));
     vmx_guest_set_cr0(&v->vmx, value);
-    if (((value ^ old) & (CR0_PG | CR0_WP)) || (paging && gwalk_mode_of(&next) == GWALK_PAE)) {
+    if (loads || ((value ^ old) & (CR0_PG | CR0_WP)))
         paging_set(v, &next);
-    } else {
+    else
         v->shadow.paging.cr0 = value;
-        v->shadow.paging.cr4 = next.cr4;
-    }
     if ((value ^ old) & (CR0_PG | CR0_PE))
         guest_regs_follow_paging(v);
     return exit_done(v);
@@ -99,8 +97,7 @@ static enum exit_result write_cr4(struct vcpu *v, u64 value)
     if (!vmx_cr4_legal(value, next.efer, v->vm->platform.cpuid.cr4))
         return exit_inject_gp(v);
     next.cr4 = value;
-    if (gwalk_mode_of(&next) == GWALK_PAE && (changed & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP)) &&
-        !gwalk_load_pdptes(&v->vm->p2m, &next))
+    if (gwalk_loads_pdptes(&v->shadow.paging, &next) && !gwalk_load_pdptes(&v->vm->p2m, &next))
         return exit_inject_gp(v);
     if (changed & (CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP))
         paging_set(v, &next);

@@ -46,7 +46,9 @@ static bool load_cr3_op(void *ctx, u32 cr3)
     struct paging_state next = v->shadow.paging;
 
     next.cr3 = cr3;
-    if (gwalk_mode_of(&next) == GWALK_PAE && !gwalk_load_pdptes(&v->vm->p2m, &next))
+    /* Only of another CR3 (SDM Vol 3A 4.4.1). */
+    if (next.cr3 != v->shadow.paging.cr3 && gwalk_mode_of(&next) == GWALK_PAE &&
+        !gwalk_load_pdptes(&v->vm->p2m, &next))
         return false;
     paging_set(v, &next);
     return true;

@@ -39,7 +39,7 @@ static u64 pdpt[4] aligned_to(32), pds[4][512] aligned_to(4096),
     pae_tables[IDENTITY / 2][512] aligned_to(4096);
 static u64 pae_window[512] aligned_to(4096);
 static u32 random_state = 12345, checks;
-static bool has_nx;
+static bool has_nx, has_pdptes;
 
 static u32 random_below(u32 n)
 {
@@ -207,6 +207,53 @@ static void check_large(const struct mode *m)
     set_cr3(get_cr3());
 }
 
+static void check_refused(struct fault f)
+{
+    expect("a fault", f.taken, 1);
+    expect("vector", f.vector, VECTOR_GP);
+    expect("error code", f.error, 0);
+}
+
+/* PDPTEs are in registers. MOV to CR3 loads them, and so does MOV to CR0 or CR4 if it changes one of certain bits; a
+ * task switch if it changes CR3 (SDM Vol 3A 4.4.1). */
+static void check_pdptes(const struct mode *m)
+{
+    u32 va = WINDOW + 7 * PAGE_SIZE, cr0 = get_cr0(), cr4 = get_cr4();
+    u64 *entry = &pdpt[WINDOW >> 30], good = *entry;
+
+    set_entry(m, 7, FRAME_BASE | PTE_P | PTE_W);
+    flush(va);
+    *(volatile u64 *)entry = 0;
+    flush(va);
+    if (try_read(va).taken) { /* as on an AMD CPU that pages by NPT, or in QEMU */
+        *entry = good;
+        set_cr3(get_cr3());
+        return;
+    }
+    set_cr0(cr0 & ~(u32)CR0_WP);
+    expect("PDPTEs without WP", try_read(va).value, frame_tag(FRAME_BASE));
+    set_cr0(cr0);
+    expect("PDPTEs after a task switch", read_by_task_call(va), frame_tag(FRAME_BASE));
+    set_cr4(cr4 ^ (u32)CR4_PGE);
+    check_fault(try_read(va), va, 0);
+    *(volatile u64 *)entry = good;
+    check_fault(try_read(va), va, 0);
+    set_cr0(cr0 | (u32)CR0_CD);
+    expect("PDPTEs by CD", try_read(va).value, frame_tag(FRAME_BASE));
+    *(volatile u64 *)entry = good | BIT(1); /* reserved */
+    check_refused(try_set_cr0(cr0));
+    check_refused(try_set_cr4(cr4));
+    check_refused(try_set_cr3((u32)pdpt | (u32)PTE_PCD));
+    expect("CR0", get_cr0(), cr0 | (u32)CR0_CD);
+    expect("CR3", get_cr3(), (u32)pdpt);
+    expect("CR4", get_cr4(), cr4 ^ (u32)CR4_PGE);
+    expect("PDPTEs as before", try_read(va).value, frame_tag(FRAME_BASE));
+    *(volatile u64 *)entry = good;
+    set_cr0(cr0);
+    set_cr4(cr4);
+    has_pdptes = true;
+}
+
 static void check_random(const struct mode *m)
 {
     for (u32 i = 0; i < STEPS; i++) {
@@ -260,6 +307,8 @@ static void check_mode(const struct mode *m)
     check_cases(m);
     if (m->large)
         check_large(m);
+    if (m->wide)
+        check_pdptes(m);
     check_random(m);
     check_tasks(m);
 }
@@ -293,6 +342,7 @@ int guest_main(u32 magic, const u32 *info)
             check_mode(&modes[random_below(ARRAY_SIZE(modes))]);
     }
     enter(&modes[0]);
+    say("mb32: PDPTEs are %s", has_pdptes ? "in registers" : "read at each walk");
     say("mb32: PASS %u checks", checks);
     return 0;
 }

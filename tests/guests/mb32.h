@@ -26,6 +26,9 @@ no_return void fail(const char *what, u32 got, u32 want);
 struct fault try_read(u32 address);
 struct fault try_write(u32 address, u32 value);
 struct fault try_exec(u32 address);
+struct fault try_set_cr0(u32 value);
+struct fault try_set_cr3(u32 value);
+struct fault try_set_cr4(u32 value);
 
 /* INT1: address is where it returned to, value the address behind it. */
 struct fault try_int1(void);

@@ -34,6 +34,10 @@ extern const char trap_stubs[], read_at[], write_at[], access_done[];
 u32 read_raw(u32 address);
 void write_raw(u32 address, u32 value);
 void exec_raw(u32 address);
+extern const char set_cr0_at[], set_cr3_at[], set_cr4_at[];
+void set_cr0_raw(u32 value);
+void set_cr3_raw(u32 value);
+void set_cr4_raw(u32 value);
 
 static struct gate idt[32];
 static u64 gdt[5] = {0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF};
@@ -171,6 +175,19 @@ struct fault try_exec(u32 address)
     exec_target = 0;
     return last;
 }
+
+#define TRY_SET_CR(n)                      \
+    struct fault try_set_cr##n(u32 value)  \
+    {                                      \
+        last.taken = false;                \
+        exec_target = (u32)set_cr##n##_at; \
+        set_cr##n##_raw(value);            \
+        exec_target = 0;                   \
+        return last;                       \
+    }
+TRY_SET_CR(0)
+TRY_SET_CR(3)
+TRY_SET_CR(4)
 
 struct fault try_int1(void)
 {

@@ -29,6 +29,22 @@ write_at:
         mov     %eax, (%ecx)
 access_done:
         ret
+        .globl  set_cr0_raw, set_cr0_at, set_cr3_raw, set_cr3_at, set_cr4_raw, set_cr4_at
+set_cr0_raw:                            /* (value) */
+        mov     4(%esp), %eax
+set_cr0_at:
+        mov     %eax, %cr0
+        ret
+set_cr3_raw:
+        mov     4(%esp), %eax
+set_cr3_at:
+        mov     %eax, %cr3
+        ret
+set_cr4_raw:
+        mov     4(%esp), %eax
+set_cr4_at:
+        mov     %eax, %cr4
+        ret
 exec_raw:                               /* (address): calls it */
         mov     4(%esp), %eax
         call    *%eax

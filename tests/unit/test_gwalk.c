@@ -375,6 +375,26 @@ static void pdptes_are_checked_when_loaded(void **state)
     assert_false(gwalk_load_pdptes(&p2m, &ps));
 }
 
+static void few_bits_load_pdptes(void **state)
+{
+    const u64 cr0 = CR0_CD | CR0_NW | CR0_PG,
+              cr4 = CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP; /* SDM Vol 3A 4.4.1 */
+    (void)state;
+    for (u32 bit = 0; bit < 32; bit++) {
+        struct paging_state to = {.cr0 = CR0_PE | CR0_PG, .cr4 = CR4_PAE}, from = to, other = to;
+        from.cr0 ^= BIT(bit);
+        other.cr4 ^= BIT(bit);
+        assert_int_equal(gwalk_loads_pdptes(&from, &to), (cr0 & BIT(bit)) != 0);
+        assert_int_equal(gwalk_loads_pdptes(&other, &to), (cr4 & BIT(bit)) != 0);
+        to.efer = EFER_LME | EFER_LMA;
+        assert_false(gwalk_loads_pdptes(&from, &to));
+        to = (struct paging_state){.cr0 = CR0_PE | CR0_PG};
+        assert_false(gwalk_loads_pdptes(&other, &to));
+        to = (struct paging_state){.cr0 = CR0_PE, .cr4 = CR4_PAE};
+        assert_false(gwalk_loads_pdptes(&from, &to));
+    }
+}
+
 static void guest_memory_helpers(void **state)
 {
     u8 out[64], in[64];
@@ -422,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reserved_bits_follow_the_tables),
         cmocka_unit_test(pdptes_are_checked_when_loaded),
+        cmocka_unit_test(few_bits_load_pdptes),
         cmocka_unit_test(guest_memory_helpers),
         cmocka_unit_test(walks_agree_with_the_model),
     };
