@@ -355,6 +355,30 @@ static void a_load_of_cr3_reads_the_tables_of_its_space_alone(void **state)
     assert_true(trace_active(trace_of(&trace_map, 103)));
 }
 
+/* While one is loose all faults exit, so it is not passed by. */
+static void a_loose_upper_table_is_read_in_every_space(void **state)
+{
+    (void)state;
+    start(1, SHADOW_TUNING_DEFAULT);
+    add_space(110);
+    touch(sh, VA, 0);
+    load(110);
+    touch(sh, VA, 0);
+    load(100);
+    shadow_give_up(sh, GPA(102 << 12));
+    assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
+    load(110);
+    table(102)[0] = 113 << 12 | TABLE; /* unseen */
+    for (u32 i = 0; i < 8; i++)
+        load(110);
+    assert_int_equal(sh->loose_upper, 0);
+    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    load(100);
+    touch(sh, VA, 0);
+    assert_int_equal(gfn_of(leaf(sh, VA)), 1536);
+    clean(sh);
+}
+
 static void a_table_of_two_spaces_is_read_in_both(void **state)
 {
     (void)state;
@@ -759,6 +783,60 @@ static void another_vcpus_store_cuts_the_way_to_a_fault(void **state)
     clean(&sh[1]);
 }
 
+/* A store that was announced while the table had no trace revoked nothing. */
+static void a_table_traced_again_amid_a_store_proves_nothing(void **state)
+{
+    u64 va = VA + (7 << 12);
+    gpa_t at = GPA(102 << 12);
+    (void)state;
+    start(2, tuned());
+    table(103)[7] = 0;
+    touch(&sh[1], VA, 0);
+    assert_int_equal(touch(&sh[1], va, 0), SHADOW_GUEST_FAULT);
+    (void)shadow_give_up(&sh[1], at);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE);
+    shadow_write_begin(&sh[0], at, 8);
+    for (u32 i = 0; i < 8; i++)
+        shadow_set_paging(&sh[1], &ps);
+    assert_int_equal(sh[1].loose_upper, 0);
+    assert_int_equal(found(&sh[1], va), 0); /* it would be the guest's */
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE);
+    table(102)[0] = 104 << 12 | TABLE;
+    (void)shadow_write_done(&sh[0], at, 8);
+    assert_int_equal(touch(&sh[1], va, 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
+    clean(&sh[1]);
+}
+
+/* In the middle of a call of vCPU 1's, vCPU 0 stores. */
+static u64 store_meanwhile(void *context, u64 mask)
+{
+    (void)mask;
+    store(context, 103, 7, 2300 << 12 | PAGE);
+    return 0;
+}
+
+static void a_patch_that_came_during_the_call_proves_nothing(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    table(102)[1] = 104 << 12 | TABLE;
+    table(104)[0] = 2048 << 12 | PAGE;
+    table(103)[7] = 0;
+    touch(&sh[1], VA, 0);
+    assert_int_equal(touch(&sh[1], VA + (7 << 12), 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(touch(&sh[0], 104 << 12, PF_W), SHADOW_RESUME); /* it has to be asked for a trace */
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
+    vm.kick = store_meanwhile;
+    vm.kick_context = &sh[0];
+    assert_int_equal(touch(&sh[1], VA + (1 << 21), 0), SHADOW_RESUME);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE);
+    assert_int_equal(touch(&sh[1], VA + (7 << 12), 0), SHADOW_RESUME);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
+    assert_int_equal(gfn_of(leaf(&sh[1], VA + (7 << 12))), 2300);
+    clean(&sh[1]);
+}
+
 static void a_frame_that_another_vcpu_may_look_at_is_not_used_again(void **state)
 {
     u32 waits;
@@ -1106,6 +1184,7 @@ int main(void)
         cmocka_unit_test(warm_roots_are_switched_without_faults),
         cmocka_unit_test(a_burst_of_writes_loosens_a_table_and_calm_traces_it_again),
         cmocka_unit_test(a_load_of_cr3_reads_the_tables_of_its_space_alone),
+        cmocka_unit_test(a_loose_upper_table_is_read_in_every_space),
         cmocka_unit_test(a_table_of_two_spaces_is_read_in_both),
         cmocka_unit_test(what_outlives_its_root_is_read_in_the_next),
         cmocka_unit_test(the_names_of_roots_go_round),
@@ -1123,6 +1202,8 @@ int main(void)
         cmocka_unit_test(a_table_paged_on_demand_is_traced_again),
         cmocka_unit_test(another_vcpus_store_takes_a_fault_back_before_it_is_seen),
         cmocka_unit_test(another_vcpus_store_cuts_the_way_to_a_fault),
+        cmocka_unit_test(a_table_traced_again_amid_a_store_proves_nothing),
+        cmocka_unit_test(a_patch_that_came_during_the_call_proves_nothing),
         cmocka_unit_test(a_frame_that_another_vcpu_may_look_at_is_not_used_again),
         cmocka_unit_test(an_upper_table_without_a_place_is_counted_once),
         cmocka_unit_test(a_store_across_pages_takes_back_the_faults_of_both),
