@@ -91,8 +91,9 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
         note_unproven(sh);
         if (moved || !old || old != raw) { /* a revoked link is none, as INVLPG sees it */
             if (unlikely(sh->shared != NULL))
-                shadow_shared_before_link(sh, link_page(sh, entry));
-            shadow_note_link(sh, link_page(sh, entry), p->reach);
+                shadow_shared_before_link(sh, link_page(sh, entry), p->reach);
+            else
+                shadow_note_link(sh, link_page(sh, entry), p->reach);
         }
     }
     p->live = (u16)(p->live + (entry != 0) - (old != 0));
@@ -192,8 +193,8 @@ static void note_references(struct shadow *sh)
             if (!(e & PTE_A))
                 continue;
             sh->page[link_page(sh, e)].flags |= PAGE_REFERENCED;
-            atomic_store_explicit(&page_entries(sh, no)[slot], e & ~PTE_A, memory_order_relaxed);
-            note_unproven(sh); /* it may have been revoked just now */
+            /* It may be revoked just now, and stays so. */
+            atomic_fetch_and_explicit(&page_entries(sh, no)[slot], ~PTE_A, memory_order_relaxed);
         }
     }
 }

@@ -288,7 +288,7 @@ void shadow_sync_relinked(struct shadow *sh)
         if (sh->vm->vcpus > 1)
             shadow_drain_now(sh);
         for (u32 no = sh->loose_head; no; no = sh->page[no - 1].loose_next)
-            if (in_use(sh, no - 1) || sh->shared) /* another vCPU may be where the link is */
+            if (in_use(sh, no - 1))
                 sync_page(sh, no - 1);
     }
 }
