@@ -249,7 +249,7 @@ static rarely_run u32 root_make(struct shadow *sh, u64 key)
     no = shadow_page_make(sh, key);
     counter_one(&sh->stats.root_builds);
     shadow_reach_name(sh, no - 1);
-    if (key_level(sh->page[sh->root_page].key) == 4)
+    if (sh->root.v == page_hpa(sh, sh->root_page)) /* what is left is no PAE root */
         link_as_before(sh, no - 1, sh->root_page);
     return no;
 }

@@ -276,13 +276,15 @@ struct flush shadow_shared_service_kicks(struct shadow *view)
 
 enum err shadow_shared_init(struct shadow_shared *s, const struct shadow_config *c)
 {
+    struct shadow_config for_all = *c;
     struct shadow *sh = &s->tables;
 
     memset(s, 0, sizeof *s);
     if (c->vm->vcpus < 2 || c->frame_count < SHADOW_FRAMES_MIN * c->vm->vcpus)
         return ERR_INVALID;
     sh->shared = s;
-    enum err e = shadow_make_tables(sh, c);
+    for_all.vcpu = 0; /* the consumer */
+    enum err e = shadow_make_tables(sh, &for_all);
     if (e != ERR_OK)
         return e;
     sh->tuning.loose_max = (u16)MAX(sh->tuning.loose_max, c->vm->vcpus); /* roots cannot be dropped */

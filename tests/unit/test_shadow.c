@@ -461,6 +461,27 @@ static void a_new_root_has_what_the_old_one_has_in_common(void **state)
     clean(sh);
 }
 
+/* The number of a PAE root is none of a page. */
+static void a_new_root_has_nothing_of_one_that_is_not_in_use(void **state)
+{
+    struct paging_state legacy = {.cr0 = CR0_PE | CR0_PG | CR0_WP, .cr4 = CR4_PSE, .maxphyaddr = 46};
+    u32 root;
+    (void)state;
+    start(1, tuned());
+    add_space(110);
+    touch(sh, 50 << 12, 0);
+    root = sh->root_page;
+    for (u64 gfn = 300; sh->root_page != root || !sh->pae_root; gfn++) {
+        assert_in_range(gfn, 300, 1000);
+        legacy.cr3 = gfn << 12;
+        shadow_set_paging(sh, &legacy);
+    }
+    ps.cr3 = 110 << 12;
+    shadow_set_paging(sh, &ps);
+    assert_int_equal(leaf(sh, 50 << 12), 0);
+    clean(sh);
+}
+
 static void a_load_of_cr3_is_quick_where_nothing_is_to_be_done(void **state)
 {
     bool all;
@@ -1189,6 +1210,7 @@ int main(void)
         cmocka_unit_test(what_outlives_its_root_is_read_in_the_next),
         cmocka_unit_test(the_names_of_roots_go_round),
         cmocka_unit_test(a_new_root_has_what_the_old_one_has_in_common),
+        cmocka_unit_test(a_new_root_has_nothing_of_one_that_is_not_in_use),
         cmocka_unit_test(a_load_of_cr3_is_quick_where_nothing_is_to_be_done),
         cmocka_unit_test(giving_up_lets_the_write_through),
         cmocka_unit_test(a_table_that_maps_itself_can_be_written),

@@ -54,7 +54,7 @@ static void *pages(u64 count)
 }
 
 /* A VM whose vCPUs have not paged yet. */
-static void make(void)
+static void make_for(u32 vcpu)
 {
     static void *frames, *words, *masks;
 
@@ -75,6 +75,7 @@ static void make(void)
     for (u64 i = 0; i < 8; i++)
         table(102)[i] = i << 21 | PAGE | PTE_PS;
     struct shadow_config c = {.vm = &vm,
+                              .vcpu = vcpu,
                               .maxphyaddr = 46,
                               .host_maxphyaddr = 46,
                               .frame_count = FRAMES,
@@ -85,6 +86,11 @@ static void make(void)
     assert_int_equal(host_shared_init(&tables, &shared, &c), ERR_OK);
     for (c.vcpu = 0; c.vcpu < VCPUS; c.vcpu++)
         assert_int_equal(host_shadow_init(&host[c.vcpu], &view[c.vcpu], &c), ERR_OK);
+}
+
+static void make(void)
+{
+    make_for(0);
 }
 
 static enum shadow_verdict touch(struct shadow *sh, u64 va)
@@ -157,6 +163,22 @@ static void a_link_leads_to_nothing_old(void **state)
     shadow_shared_leave(&view[0], sh);
 }
 
+/* Whichever vCPU their configuration names. */
+static void the_tables_are_consumer_0(void **state)
+{
+    (void)state;
+    for (u32 vcpu = 0; vcpu <= VCPUS; vcpu++) {
+        make_for(vcpu);
+        shadow_set_paging(&view[1], &four_levels);
+        assert_int_equal(touch(&view[1], 0x200000), SHADOW_RESUME);
+        assert_int_equal(trace_interest(trace_of(&trace_map, 101)), BIT(0));
+        store_entry(&view[1], 102, 1, 3 << 21 | PAGE | PTE_PS);
+        assert_true(matrix_pending(vm.matrix, 0));
+        shadow_invlpg(&view[1], GVA(0x200000));
+        assert_false(matrix_pending(vm.matrix, 0));
+    }
+}
+
 static void frames_are_free_when_every_vcpu_has_flushed(void **state)
 {
     (void)state;
@@ -181,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_way_down_is_not_taken_by_a_vcpu_in_another_mode),
         cmocka_unit_test(a_link_leads_to_nothing_old),
+        cmocka_unit_test(the_tables_are_consumer_0),
         cmocka_unit_test(frames_are_free_when_every_vcpu_has_flushed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
