@@ -1,5 +1,6 @@
-"""VMs of several vCPUs, on as many CPUs and on fewer (issue 3, point 1, G2): page-table changes seen everywhere, shares
-of the CPUs, interrupts between vCPUs, INIT and SIPI; and the unmodified Debian kernel under load on all its CPUs.
+"""VMs of several vCPUs, on as many CPUs and on fewer (G2), alone and beside others (G4): page-table changes
+seen everywhere, shares of the CPUs, interrupts between vCPUs, INIT and SIPI; and the unmodified Debian kernel
+under load on all its CPUs.
 
     make e2e E2E_ARGS="-k linux-smp --long 20"     the load of Linux twenty times as long
 """

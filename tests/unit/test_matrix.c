@@ -1,7 +1,7 @@
 /* links: mm/matrix.c mm/channel.c */
 /* test_matrix.c - patch channels and their matrix, one CPU at a time: a set of patches per pair, nothing
- * lost, nothing invented, memory that grows with use (P48, P55, P58, P59, P61, P63). Several CPUs at once:
- * tests/model, tests/tsan. PB_SEED, PB_STEPS. */
+ * lost, nothing invented, each in its own direction (P57), memory that grows with use (P48, P55, P58, P59, P61,
+ * P63). Several CPUs at once: tests/model, tests/tsan. PB_SEED, PB_STEPS. */
 #include "mm/matrix.h"
 
 #include <setjmp.h>

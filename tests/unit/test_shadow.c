@@ -171,6 +171,7 @@ static void a_touch_fills_and_sets_accessed_and_dirty(void **state)
     clean(sh);
 }
 
+/* P60 */
 static void tables_are_traced_and_writes_to_them_exit(void **state)
 {
     struct shadow_fault f;
@@ -190,6 +191,7 @@ static void tables_are_traced_and_writes_to_them_exit(void **state)
     clean(sh);
 }
 
+/* P49, P53 */
 static void a_patch_waits_for_the_event_and_invlpg_flushes_one_address(void **state)
 {
     struct flush f;
@@ -206,6 +208,7 @@ static void a_patch_waits_for_the_event_and_invlpg_flushes_one_address(void **st
     clean(sh);
 }
 
+/* P50, P51, P52 */
 static void a_patch_that_is_not_valid_any_more(void **state)
 {
     (void)state;
@@ -253,6 +256,7 @@ static void upper_level_changes_flush_the_context_at_invlpg(void **state)
     clean(sh);
 }
 
+/* P54: MOV to CR3 */
 static void warm_roots_are_switched_without_faults(void **state)
 {
     struct paging_state other;
@@ -560,6 +564,7 @@ static void a_page_that_leaves_is_nowhere_mapped(void **state)
     clean(sh);
 }
 
+/* P54: CR0.WP */
 static void write_protection_off_and_on(void **state)
 {
     struct paging_state off;
@@ -994,6 +999,7 @@ static void a_root_that_is_rewritten_is_read_again(void **state)
     clean(sh);
 }
 
+/* P61 */
 static void both_consumers_get_their_patch_and_the_uninterested_costs_nothing(void **state)
 {
     (void)state;
@@ -1127,6 +1133,7 @@ static void what_was_written_unpaged_counts(void **state)
     clean(sh);
 }
 
+/* P63 */
 static void an_overflowing_channel_resynchronises(void **state)
 {
     (void)state;
