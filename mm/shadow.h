@@ -304,10 +304,11 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
 /*
  * An emulated store of length bytes (at most one page crossing) to gpa follows. Needed before every store to
  * guest memory on behalf of this vCPU that may hit a page table; shadow_write_done() ends it.
- * SHADOW_TRACED_WRITE has done it already for one byte at its gpa. Nothing is owed if the store does not happen after
- * all: the next begin or done takes its place.
+ * SHADOW_TRACED_WRITE has done it already for one byte at its gpa. If the store does not happen after all,
+ * shadow_write_end() says so, or the next begin or done: until then other vCPUs read that table again at each event.
  */
 void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length);
+void shadow_write_end(struct shadow *sh);
 
 /*
  * length bytes at gpa were just written on behalf of this vCPU (emulation, or the VMM itself), any value.

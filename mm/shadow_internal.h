@@ -420,7 +420,6 @@ static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
 
     return sh->vcpu - first < 8 ? bytes & ~(0xffull << (sh->vcpu - first) * 8) : bytes;
 }
-void shadow_write_end(struct shadow *sh);
 void shadow_drain_now(struct shadow *sh);
 /* Derives every entry of a page again that is present (or was until it was revoked) or forwarded. */
 void shadow_page_rederive(struct shadow *sh, u32 no);

@@ -15,6 +15,13 @@
 #include "vmm/exit.h"
 #include "vmm/paging.h"
 
+/* The store that shadow_fault() announced is none of ours. */
+static rarely_run enum exit_result not_stored(struct vcpu *v, enum exit_result result)
+{
+    shadow_write_end(&v->shadow);
+    return result;
+}
+
 /* The page has lost its trace: the CPU carries out the store itself, and should not fault for it once more. */
 static enum exit_result without_trace(struct vcpu *v, gva_t gva)
 {
@@ -22,7 +29,7 @@ static enum exit_result without_trace(struct vcpu *v, gva_t gva)
 
     vcpu_flush(v,
                shadow_fault(&v->shadow, gva, error, vmx_guest_cpl(), vmx_guest_rflags() & RFLAGS_AC).flush);
-    return EXIT_RESUME; /* whatever the verdict is, it comes again if it has to */
+    return not_stored(v, EXIT_RESUME); /* whatever the verdict is, it comes again if it has to */
 }
 
 /* The instruction at RIP cannot be carried out here. */
@@ -58,13 +65,13 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
 
     counter_one(&v->stats.emulated);
     if (unlikely(status == EMULATE_FAULT))
-        return exit_inject_found(v);
+        return not_stored(v, exit_inject_found(v));
     if (unlikely(status != EMULATE_OK))
         return give_up(v, gva, gpa, traced);
     enum err decoded = decode_cached(&v->access.decoded, vmx_guest_rip(&v->vmx), v->access.window,
                                      v->access.fetch_bytes, (enum cpu_mode)v->access.code_bits, &insn);
     if (unlikely(decoded == ERR_TRUNCATED && v->access.fault_vector))
-        return exit_inject_found(v); /* its second page cannot be fetched */
+        return not_stored(v, exit_inject_found(v)); /* its second page cannot be fetched */
     if (unlikely(decoded != ERR_OK))
         return give_up(v, gva, gpa, traced);
     if (unlikely(insn->rep) && traced && rewrites_page(v, insn)) {
@@ -79,8 +86,8 @@ static enum exit_result emulate(struct vcpu *v, gva_t gva, gpa_t gpa, bool trace
     case EMULATE_FAULT:
         st.debug_trap = false;
         access_state_store(v, insn, &st, EMULATE_PARTIAL);
-        return exit_inject_found(v);
-    case EMULATE_RETRY: return EXIT_RESUME;
+        return not_stored(v, exit_inject_found(v));
+    case EMULATE_RETRY: return not_stored(v, EXIT_RESUME);
     case EMULATE_UNKNOWN: break;
     }
     return give_up(v, gva, gpa, traced);

@@ -834,6 +834,24 @@ static void a_table_traced_again_amid_a_store_proves_nothing(void **state)
     clean(&sh[1]);
 }
 
+static void a_store_that_is_called_off_stands_in_nobodys_way(void **state)
+{
+    u64 va = VA + (7 << 12);
+    (void)state;
+    start(2, tuned());
+    table(103)[7] = 0;
+    touch(&sh[0], VA, 0);
+    touch(&sh[1], VA, 0);
+    assert_int_equal(touch(&sh[0], 103 << 12, PF_W), SHADOW_TRACED_WRITE);
+    assert_int_equal(touch(&sh[1], va, 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE);
+    shadow_write_end(&sh[0]);
+    assert_int_equal(touch(&sh[1], va + VA, 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
+    assert_int_equal(vm.storing[0], 0);
+    clean(&sh[1]);
+}
+
 /* In the middle of a call of vCPU 1's, vCPU 0 stores. */
 static u64 store_meanwhile(void *context, u64 mask)
 {
@@ -1232,6 +1250,7 @@ int main(void)
         cmocka_unit_test(another_vcpus_store_takes_a_fault_back_before_it_is_seen),
         cmocka_unit_test(another_vcpus_store_cuts_the_way_to_a_fault),
         cmocka_unit_test(a_table_traced_again_amid_a_store_proves_nothing),
+        cmocka_unit_test(a_store_that_is_called_off_stands_in_nobodys_way),
         cmocka_unit_test(a_patch_that_came_during_the_call_proves_nothing),
         cmocka_unit_test(a_frame_that_another_vcpu_may_look_at_is_not_used_again),
         cmocka_unit_test(an_upper_table_without_a_place_is_counted_once),
