@@ -347,7 +347,7 @@ struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u
     case SHADOW_MMIO: counter_one(&sh->stats.mmio); break;
     case SHADOW_TRACED_WRITE:
         counter_one(&sh->stats.traced_writes);
-        shadow_write_begin(sh, out.gpa, 1);
+        shadow_write_begin(sh->vm->vcpu[sh->vcpu], out.gpa, 1); /* the others read the view's */
         break;
     default: break;
     }

@@ -420,6 +420,10 @@ static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
 
     return sh->vcpu - first < 8 ? bytes & ~(0xffull << (sh->vcpu - first) * 8) : bytes;
 }
+/* The tables to which others are storing now: their gfns (shadow_revoke.c). Returns how many; *all: what else there is in
+ * their bytes of storing[], which concerns all tables. */
+#define ANNOUNCED_MAX (TRACE_VCPUS_MAX * SHADOW_WRITING_SLOTS)
+u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX], u64 *all);
 void shadow_drain_now(struct shadow *sh);
 /* Derives every entry of a page again that is present (or was until it was revoked) or forwarded. */
 void shadow_page_rederive(struct shadow *sh, u32 no);

@@ -160,31 +160,26 @@ static void rederive_table(struct shadow *sh, u64 gfn)
 }
 
 /* Tables that others are in the middle of writing: the store may be done, its patch not yet posted. */
-static rarely_run void read_tables_being_written(struct shadow *sh, u32 first, u64 bytes)
+static rarely_run void read_tables_being_written(struct shadow *sh)
 {
-    if (unlikely(bytes & ~STORING_BYTES)) {
+    u64 gfn[ANNOUNCED_MAX], all;
+    u32 count = shadow_announced(sh, gfn, &all);
+
+    if (unlikely(all))
         shadow_resync(sh);
-        return;
-    }
-    for (; bytes; bytes &= bytes - 1) {
-        struct shadow *other = sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8];
-        for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
-            u64 gfn = atomic_load_explicit(&other->writing[i], memory_order_acquire);
-            if (gfn)
-                rederive_table(sh, gfn - 1);
-        }
-    }
+    while (!all && count)
+        rederive_table(sh, gfn[--count]);
 }
 
 void shadow_drain_now(struct shadow *sh)
 {
     if (unlikely(revoke_list_cut(&sh->list)))
         leaf_forget(sh);
-    for (u32 first = 0; first < sh->vm->vcpus && sh->vm->vcpus > 1; first += 8) {
-        u64 bytes = shadow_others_storing(sh, first);
-        if (unlikely(bytes))
-            read_tables_being_written(sh, first, bytes);
-    }
+    u64 storing = 0;
+    for (u32 first = 0; first < sh->vm->vcpus && sh->vm->vcpus > 1; first += 8)
+        storing |= shadow_others_storing(sh, first);
+    if (unlikely(storing))
+        read_tables_being_written(sh);
     if (matrix_pending(sh->vm->matrix, sh->consumer) &&
         matrix_drain(sh->vm->matrix, sh->consumer, consume, sh))
         shadow_resync(sh);

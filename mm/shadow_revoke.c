@@ -6,11 +6,8 @@
 #include "mm/shadow_internal.h"
 
 #define REVOKING_BYTES (STORING_BYTES * REVOKING)
-#define ANNOUNCED_MAX  (TRACE_VCPUS_MAX * SHADOW_WRITING_SLOTS)
 
-/* The tables to which others are storing now: their gfns. Returns how many; *all: what else there is in their bytes of
- * storing[], which concerns all tables. */
-static u32 announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX], u64 *all)
+u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX], u64 *all)
 {
     u32 count = 0;
 
@@ -36,7 +33,7 @@ void shadow_prove(struct shadow *sh)
     u32 count;
 
     revoke_list_turn(&sh->list);
-    count = announced(sh, gfn, &all);
+    count = shadow_announced(sh, gfn, &all);
     sh->unproven = all || matrix_pending_others(sh->vm->matrix, sh->consumer);
     while (count)
         sh->unproven |= shadow_has_page_of(sh, gfn[--count]);
@@ -87,7 +84,7 @@ void shadow_frames_free(struct shadow *sh, bool free_all)
     u32 count = 0;
 
     if (sh->listed) /* after they were taken out of the list */
-        count = announced(sh, gfn, &all);
+        count = shadow_announced(sh, gfn, &all);
     bool all_awaited = all & REVOKING_BYTES;
     sh->stale_count = 0;
     for (u32 no = sh->frame_count; no-- > 0;) {

@@ -231,8 +231,6 @@ struct shadow_fault shadow_shared_fault(struct shadow *view, gva_t gva, u32 erro
     else
         out.flush = shadow_take_owed(sh); /* all is in quarantine: again */
     shadow_shared_leave(view, sh);
-    if (out.verdict == SHADOW_TRACED_WRITE)
-        shadow_write_begin(view, out.gpa, 1); /* the others read the view's */
     return out;
 }
 

@@ -163,6 +163,29 @@ static void a_link_leads_to_nothing_old(void **state)
     shadow_shared_leave(&view[0], sh);
 }
 
+/* The write of a table is announced where it is found, and the others read the table again until it is done. */
+static void a_traced_write_is_announced_by_its_vcpu(void **state)
+{
+    struct shadow_fault f;
+    u64 va = 2 * MIB + 5 * PAGE_SIZE, page = (u64)(uintptr_t)ram + 201 * PAGE_SIZE;
+
+    (void)state;
+    make();
+    table(102)[1] = 103 << 12 | TABLE;
+    table(103)[5] = 200 << 12 | PAGE;
+    for (u32 i = 0; i < VCPUS; i++) {
+        shadow_set_paging(&view[i], &four_levels);
+        assert_int_equal(touch(&view[i], va), SHADOW_RESUME);
+    }
+    f = shadow_fault(&view[0], GVA(103 << 12 | 5 << 3), PF_W, 0, false);
+    assert_int_equal(f.verdict, SHADOW_TRACED_WRITE);
+    table(103)[5] = 201 << 12 | PAGE;
+    shadow_invlpg(&view[1], GVA(va));
+    assert_int_equal(entry_get(&shared.tables, page_of(&shared.tables, 103), 5) & PTE_ADDR_MASK, page);
+    shadow_write_done(&view[0], f.gpa, sizeof(u64));
+    assert_int_equal(vm.storing[0], 0);
+}
+
 /* Whichever vCPU their configuration names. */
 static void the_tables_are_consumer_0(void **state)
 {
@@ -203,6 +226,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_way_down_is_not_taken_by_a_vcpu_in_another_mode),
         cmocka_unit_test(a_link_leads_to_nothing_old),
+        cmocka_unit_test(a_traced_write_is_announced_by_its_vcpu),
         cmocka_unit_test(the_tables_are_consumer_0),
         cmocka_unit_test(frames_are_free_when_every_vcpu_has_flushed),
     };
