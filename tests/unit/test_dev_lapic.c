@@ -294,6 +294,14 @@ static void ipi_destinations_x2apic(void **state)
     memset(m->delivered, 0, sizeof m->delivered);
     assert_true(wrmsr_ok(m, 0, 0x830, 0xFFull << 32 | 0x60)); /* no broadcast in this format */
     assert_int_equal(receivers(m), 0);
+    /* INIT leaves the mode and the ID as they are (10.12.5.1), and LDR follows from the ID (10.12.10.2) */
+    vplat_vcpu_init(&m->vp, 37);
+    u64 ldr;
+    assert_true(rdmsr_ok(m, 37, 0x80D, &ldr));
+    assert_int_equal(ldr, 0x00020020);
+    assert_true(wrmsr_ok(m, 37, 0x80F, ENABLED));
+    assert_true(wrmsr_ok(m, 0, 0x830, (u64)0x00020020 << 32 | 0x860));
+    assert_int_equal(receivers(m), BIT(37));
     free(m);
 }
 
@@ -339,6 +347,10 @@ static void sipi_counts_after_init(void **state)
     assert_int_equal(vlapic_startup(l, false), VLAPIC_EVENT_STARTUP);
     assert_int_equal(vlapic_events_take(l, VLAPIC_EVENT_STARTUP), VLAPIC_EVENT_STARTUP);
     assert_int_equal(vlapic_sipi_vector(l), 9);
+    icr(m, 0, 1, 0x60B); /* a start that an INIT has overtaken: it waits for another */
+    icr(m, 0, 1, 0x4500);
+    assert_int_equal(vlapic_startup(l, true), VLAPIC_EVENT_INIT);
+    assert_int_equal(vlapic_events_take(l, VLAPIC_EVENT_STARTUP), VLAPIC_EVENT_INIT);
     icr(m, 0, 1, 0x400);
     icr(m, 0, 1, 0x60A);
     assert_int_equal(vlapic_startup(l, false), 0);

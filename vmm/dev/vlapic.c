@@ -29,6 +29,12 @@ static u32 top_bit(u64 word)
     return 63 - (u32)__builtin_clzll(word);
 }
 
+/* In x2APIC mode it follows from the ID, also after INIT, which leaves both (SDM Vol 3A 10.12.5.1, 10.12.10.2). */
+static u32 first_ldr(const struct vlapic *l)
+{
+    return vlapic_is_x2apic(l) ? (l->id >> 4) << 16 | 1u << (l->id & 15) : 0;
+}
+
 void vlapic_reset(struct vlapic *l)
 {
     for (u32 i = 0; i < VLAPIC_WORDS; i++) {
@@ -40,7 +46,7 @@ void vlapic_reset(struct vlapic *l)
     atomic_store_explicit(&l->irr_words, 0, memory_order_release);
     for (u32 i = 0; i < VLAPIC_LVT_COUNT; i++)
         store32(&l->lvt[i], VLAPIC_LVT_MASKED);
-    store32(&l->ldr, 0);
+    store32(&l->ldr, first_ldr(l));
     store32(&l->dfr, ~0u);
     store32(&l->svr, SVR_AFTER_RESET);
     *l->tpr = 0;
@@ -91,14 +97,14 @@ bool vlapic_base_set(struct vlapic *l, u64 value)
         if (!to_x2apic && (old_mode & APIC_BASE_EXTD))
             return false;
     }
+    value = (value & ~APIC_BASE_BSP) | (l->bsp ? APIC_BASE_BSP : 0);
+    atomic_store_explicit(&l->base, value, memory_order_relaxed);
     if (mode == 0 && old_mode != 0)
         vlapic_reset(l);
     if ((mode & APIC_BASE_EXTD) && !(old_mode & APIC_BASE_EXTD)) {
-        store32(&l->ldr, (l->id >> 4) << 16 | 1u << (l->id & 15)); /* SDM Vol 3A 10.12.10.2 */
+        store32(&l->ldr, first_ldr(l));
         l->icr_high = 0;
     }
-    value = (value & ~APIC_BASE_BSP) | (l->bsp ? APIC_BASE_BSP : 0);
-    atomic_store_explicit(&l->base, value, memory_order_relaxed);
     if (mode != old_mode)
         vplat_retry_levels(l->vp); /* other destinations are its own now */
     return true;
@@ -126,6 +132,8 @@ void vlapic_post_event(struct vlapic *l, enum vlapic_event event, u8 sipi_vector
 {
     if (event == VLAPIC_EVENT_SIPI)
         store32(&l->sipi_vector, sipi_vector);
+    if (event == VLAPIC_EVENT_INIT) /* a start before it is over, even if the target has not got to it */
+        (void)vlapic_events_take(l, VLAPIC_EVENT_SIPI);
     u32 was = atomic_fetch_or_explicit(&l->events, event, memory_order_release);
     if (event == VLAPIC_EVENT_NMI && (was & VLAPIC_EVENT_NMI))
         atomic_fetch_or_explicit(&l->events, VLAPIC_EVENT_NMI_AGAIN, memory_order_release);
