@@ -189,6 +189,8 @@ static enum emulate_status emulate_sse(const struct insn *in, struct emulate_sta
     u64 xmm[2], v[2] = {0, 0};
     unsigned reg = in->op == INSN_MMX_MOV ? EMULATE_MMX + (in->reg & MMX_MASK) : in->reg;
 
+    if (st->ops->cr0_read(st->ctx) & (CR0_TS | CR0_EM))
+        return EMULATE_RETRY; /* not what made the exit, see emulate_system(): the registers may be another task's */
     if (in->dst == INSN_OPERAND_MEM) {
         st->ops->vector_read(st->ctx, reg, xmm);
         if (in->mem_size != XMM_SIZE)

@@ -244,6 +244,11 @@ static enum emulate_status load_far(const struct insn *in, struct emulate_state 
     return e;
 }
 
+static bool is_privileged(enum insn_op op)
+{
+    return op == INSN_LLDT || op == INSN_LTR || op == INSN_LGDT || op == INSN_LIDT;
+}
+
 enum emulate_status emulate_system(const struct insn *in, struct emulate_state *st)
 {
     gva_t at = emulate_address(in, st);
@@ -251,6 +256,9 @@ enum emulate_status emulate_system(const struct insn *in, struct emulate_state *
     u64 v[2];
     enum emulate_status e;
 
+    /* The CPU did not come as far as to exit for it: another vCPU has put it there since. Now it will refuse it. */
+    if (st->cpl && is_privileged(in->op))
+        return EMULATE_RETRY;
     switch (in->op) {
     case INSN_LOAD_FAR: return load_far(in, st, at);
     case INSN_SGDT:

@@ -334,9 +334,41 @@ static void popf_changes_what_the_privilege_allows(void **state)
     model_free(m);
 }
 
+/*
+ * The CPU has refused these before it came to their operand, so another vCPU has put them in the place of the
+ * instruction that made the exit: they are the CPU's to refuse.
+ */
+static void what_the_cpu_refuses_is_left_to_it(void **state)
+{
+    (void)state;
+    static const char loads[][4] = {"\x0f\x00\x17", "\x0f\x00\x1f", "\x0f\x01\x17", "\x0f\x01\x1f"};
+    static const char vectors[][4] = {"\x0f\x28\x07", "\x0f\x29\x07", "\x0f\x6f\x07", "\x0f\x7f\x07"};
+    struct model *m = model_new(CPU_MODE_64, 3);
+
+    poke(m, OPERAND, 8, TSS);
+    for (unsigned i = 0; i < ARRAY_SIZE(loads); i++) {
+        struct vmx_seg before[EMULATE_IDTR + 1];
+        memcpy(before, m->seg, sizeof before);
+        assert_int_equal(run(m, CPU_MODE_64, loads[i], 3), EMULATE_RETRY); /* LLDT, LTR, LGDT, LIDT */
+        assert_int_equal(m->accesses, 0);
+        assert_memory_equal(before, m->seg, sizeof before);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(vectors); i++) { /* MOVAPS, MOVQ */
+        assert_int_equal(run(m, CPU_MODE_64, vectors[i], 3), EMULATE_OK);
+        m->cr0 |= CR0_TS; /* the registers are another task's */
+        assert_int_equal(run(m, CPU_MODE_64, vectors[i], 3), EMULATE_RETRY);
+        assert_int_equal(m->accesses, 0);
+        m->cr0 ^= CR0_TS | CR0_EM;
+        assert_int_equal(run(m, CPU_MODE_64, vectors[i], 3), EMULATE_RETRY);
+        m->cr0 ^= CR0_EM;
+    }
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_the_cpu_refuses_is_left_to_it),
         cmocka_unit_test(segments_are_loaded_as_their_descriptors_say),
         cmocka_unit_test(segments_that_may_not_be_loaded_fault),
         cmocka_unit_test(real_mode_selectors_are_bases),
