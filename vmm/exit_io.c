@@ -2,38 +2,40 @@
  */
 #include "vmm/access.h"
 #include "vmm/console.h"
+#include "vmm/emulate_io.h"
 #include "vmm/exit.h"
 #include "vmm/paging.h"
 
 #define PORT_DEBUG   0xE9
 #define STRING_LIMIT 256u /* elements per exit; the instruction goes on at the next entry */
 
-#define PREFIX_ADDRESS_SIZE 0x67
-#define OPCODE_INS          0x6C /* 6C..6F: INS, OUTS */
-#define OPCODE_STRING_MASK  0xFC
+/* INSB, INSD, OUTSB, OUTSD; and STOSB, STOSD, LODSB, LODSD */
+#define OPCODE_INS         0x6C
+#define OPCODE_STOS        0xAA
+#define OPCODE_STRING_MASK 0xFC
 
 static u64 size_mask(unsigned size)
 {
     return size == 8 ? ~0ull : BIT(8 * size) - 1;
 }
 
-/* Address size of the string instruction at RIP, in bytes; 0: *status says why not. */
-static unsigned string_address_size(struct vcpu *v, enum emulate_status *status)
+/* The string instruction at RIP, read as STOS or LODS: these have the same operand in memory. */
+static enum emulate_status decode_string(struct vcpu *v, bool in, struct insn *insn)
 {
-    unsigned bits = vmx_guest_code_bits(&v->vmx);
-    bool prefix = false;
+    enum emulate_status status = access_fetch(v);
+    u8 *code = v->access.code;
+    u32 at = 0, bytes = v->access.fetch_bytes;
 
-    *status = access_fetch(v);
-    if (*status != EMULATE_OK)
-        return 0;
-    for (u32 i = 0; i < v->access.fetch_bytes; i++) {
-        if ((v->access.code[i] & OPCODE_STRING_MASK) == OPCODE_INS)
-            break;
-        prefix |= v->access.code[i] == PREFIX_ADDRESS_SIZE;
-    }
-    if (bits == 64)
-        return prefix ? 4 : 8;
-    return (bits == 32) != prefix ? 4 : 2;
+    if (status != EMULATE_OK)
+        return status;
+    while (at < bytes && (code[at] & OPCODE_STRING_MASK) != OPCODE_INS)
+        at++;
+    if (at < bytes)
+        code[at] += OPCODE_STOS - OPCODE_INS;
+    if (decode_insn(code, bytes, (enum cpu_mode)v->access.code_bits, insn) != ERR_OK ||
+        insn->op != (in ? INSN_STOS : INSN_LODS))
+        return EMULATE_RETRY; /* another vCPU has changed it since */
+    return EMULATE_OK;
 }
 
 static void set_part(u64 *reg, unsigned size, u64 value)
@@ -41,36 +43,50 @@ static void set_part(u64 *reg, unsigned size, u64 value)
     *reg = size == 8 ? value : size == 4 ? (u32)value : (*reg & ~size_mask(size)) | (value & size_mask(size));
 }
 
+/* One element at `at`. */
+static enum emulate_status transfer(struct vcpu *v, u64 q, gva_t at)
+{
+    bool in = vmx_io_is_in(q);
+    unsigned size = vmx_io_size(q);
+    u32 value = 0;
+    /* before a byte is taken from the device */
+    enum emulate_status status = in ? access_check_write(v, at, size) : access_read(v, at, &value, size);
+
+    if (status != EMULATE_OK)
+        return status;
+    vplat_io(&v->vm->platform, tsc_read(), vmx_io_port(q), size, !in, &value);
+    return in ? access_write(v, at, &value, size) : EMULATE_OK;
+}
+
+/* The CPU exits before it looks at the operand (SDM Vol 3C 25.1.1): the segment and its limit are checked here. */
 static rarely_run enum exit_result string_io(struct vcpu *v, u64 q)
 {
     bool in = vmx_io_is_in(q), rep = vmx_io_has_rep(q);
     unsigned size = vmx_io_size(q), pointer = in ? VMX_RDI : VMX_RSI;
-    bool real = v->real.io_elements != 0;
-    gva_t at = real ? GVA(v->real.io_linear) : vmx_exit_linear();
-    u32 most = real ? v->real.io_elements : STRING_LIMIT;
-    s64 step = vmx_guest_rflags() & RFLAGS_DF ? -(s64)size : (s64)size;
-    enum emulate_status status;
+    u64 step = vmx_guest_rflags() & RFLAGS_DF ? -(u64)size : size, left = 1;
+    u64 *gpr = v->vmx.gpr;
+    struct insn insn;
+    struct emulate_state st;
 
     paging_sync(v);
     access_begin(v, vmx_guest_cpl(), vmx_guest_rflags());
-    unsigned address_size = string_address_size(v, &status);
-    u64 left = rep ? v->vmx.gpr[VMX_RCX] & size_mask(address_size ? address_size : 8) : 1;
-    for (u32 n = 0; status == EMULATE_OK && left && n < most; n++, left--) {
-        u32 value = 0;
-        if (!in)
-            status = access_read(v, at, &value, size);
-        else
-            status = access_check_write(v, at, size); /* before a byte is taken from the device */
+    enum emulate_status status = decode_string(v, in, &insn);
+    if (status == EMULATE_OK) {
+        access_state_load(v, &insn, &st);
+        left = rep ? gpr[VMX_RCX] & size_mask(insn.addr_size) : 1;
+    }
+    for (u32 n = 0; status == EMULATE_OK && left && n < STRING_LIMIT; n++) {
+        gva_t at;
+        status =
+            emulate_check(&insn, &st, insn.mem.seg, gpr[pointer] & size_mask(insn.addr_size), size, in, &at);
         if (status == EMULATE_OK)
-            vplat_io(&v->vm->platform, tsc_read(), vmx_io_port(q), size, !in, &value);
-        if (in && status == EMULATE_OK)
-            status = access_write(v, at, &value, size);
+            status = transfer(v, q, at);
         if (status != EMULATE_OK)
             break;
-        at.v += (u64)step;
-        set_part(&v->vmx.gpr[pointer], address_size, v->vmx.gpr[pointer] + (u64)step);
+        left--;
+        set_part(&gpr[pointer], insn.addr_size, gpr[pointer] + step);
         if (rep)
-            set_part(&v->vmx.gpr[VMX_RCX], address_size, v->vmx.gpr[VMX_RCX] - 1);
+            set_part(&gpr[VMX_RCX], insn.addr_size, left);
     }
     if (status == EMULATE_FAULT)
         return exit_inject_found(v);

@@ -41,7 +41,6 @@ struct real_state {
     struct vmx_seg seg[REAL_SEGS], tr, ldtr;
     struct real_table gdtr, idtr;
     u32 sysenter_cs;
-    u32 io_linear, io_elements; /* struct real_exit, for exit_io(); elements 0: none */
 };
 
 /* Memory by linear address; sizes 1, 2 and 4. EMULATE_FAULT: a #PF is to be delivered. */
@@ -77,8 +76,6 @@ struct real_exit {
     u32 reason; /* enum vmx_exit_reason_number */
     u32 length;
     u64 qualification;
-    u32 linear;   /* INS, OUTS: of the first element ... */
-    u32 elements; /* ... and how many lie within the segment's limit */
 };
 
 /* How many of the n bytes at CS:IP lie within the limit of CS. */

@@ -56,10 +56,7 @@ static enum exit_result as_exit(struct vcpu *v, const struct real_exit *e)
 {
     u64 next = vmx_guest_rip(&v->vmx) + e->length;
 
-    v->real.io_linear = e->linear;
-    v->real.io_elements = e->elements;
     enum exit_result result = handle(v, e);
-    v->real.io_elements = 0;
     /* It has gone on by the length in the VMCS, which an exception exit does not set. */
     if (!(v->vmx.state & VMX_HAVE_RIP))
         vmx_guest_set_rip(&v->vmx, next);
@@ -73,6 +70,15 @@ static void end_step(struct vcpu *v)
         real_put(v, real_shape_of(v->real.seg, (u32)vmx_guest_rip(&v->vmx)), false);
 }
 
+/* What the emulator does not check, as other CPUs have before they exit: strings and the stack it does. */
+static bool in_limit(const struct vcpu *v, const struct insn *in, const struct emulate_state *st)
+{
+    const struct vmx_seg *s = &v->real.seg[in->mem.seg];
+
+    return !in->mem_size || insn_op_is_string(in->op) ||
+           real_in_limit(s, (u32)(insn_effective_address(in, st).v - s->base), in->mem_size);
+}
+
 /* An access beyond 64 KiB that VM86 has refused. */
 static enum exit_result unreal(struct vcpu *v, size_t bytes)
 {
@@ -82,7 +88,9 @@ static enum exit_result unreal(struct vcpu *v, size_t bytes)
 
     if (decode_insn(v->access.code, bytes, CPU_MODE_16, &insn) == ERR_OK) {
         access_state_load(v, &insn, &st);
-        status = emulate_insn(&insn, &st);
+        status = in_limit(v, &insn, &st)
+                     ? emulate_insn(&insn, &st)
+                     : access_fault(v, insn.mem.seg == INSN_SEG_SS ? VECTOR_SS : VECTOR_GP, 0);
     }
     switch (status) {
     case EMULATE_OK:

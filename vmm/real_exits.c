@@ -8,7 +8,7 @@
 
 #define BASE_24BIT 0xFFFFFFu
 
-enum { CX = 1, DX = 2, SI = 6, DI = 7 };
+enum { DX = 2 };
 enum { GROUP_SGDT, GROUP_SIDT, GROUP_LGDT, GROUP_LIDT, GROUP_SMSW, GROUP_LMSW = 6, GROUP_INVLPG }; /* 0F 01 */
 
 static enum real_outcome exit_as(struct real_insn *in, u32 reason, u64 qualification)
@@ -26,34 +26,11 @@ static enum real_outcome io(struct real_insn *in)
     return exit_as(in, VMX_EXIT_IO, vmx_io_make(size, in->argument, false, false, port));
 }
 
-/* Elements from offset on that lie within the segment and before the offset wraps. */
-static u32 elements(const struct vmx_seg *s, u32 offset, unsigned size, bool down)
-{
-    enum { MOST = 256 };
-    u32 n = 0;
-
-    for (; n < MOST && real_in_limit(s, offset, size); n++) {
-        u32 next = down ? offset - size : offset + size;
-        if (down ? next > offset : next < offset)
-            return n + 1;
-        offset = next;
-    }
-    return n;
-}
-
 static enum real_outcome string_io(struct real_insn *in)
 {
-    bool is_in = in->argument;
     unsigned size = in->wide ? in->op_size : 1;
-    struct real_cpu *c = in->cpu;
-    u64 mask = in->addr_size == 2 ? UINT16_MAX : UINT32_MAX;
-    u32 seg = is_in ? VMX_SEG_ES : in->seg, offset = (u32)(c->gpr[is_in ? DI : SI] & mask);
 
-    in->exit->linear = (u32)c->seg[seg].base + offset;
-    in->exit->elements = elements(&c->seg[seg], offset, size, c->eflags & RFLAGS_DF);
-    if (!in->exit->elements && (!in->rep || c->gpr[CX] & mask))
-        return real_fault(c, seg == VMX_SEG_SS ? VECTOR_SS : VECTOR_GP);
-    return exit_as(in, VMX_EXIT_IO, vmx_io_make(size, is_in, true, in->rep, (u16)c->gpr[DX]));
+    return exit_as(in, VMX_EXIT_IO, vmx_io_make(size, in->argument, true, in->rep, (u16)in->cpu->gpr[DX]));
 }
 
 static enum real_outcome mov_cr(struct real_insn *in)

@@ -293,9 +293,32 @@ static void check_tasks(const struct mode *m)
     expect("its return address", f.address, f.value);
 }
 
+/* Each element is within the segment's limit, and where its address register says, that wraps. */
+static void check_strings(void)
+{
+    volatile u8 *memory = (u8 *)(get_cr0() & 0); /* not an address that is known to be NULL */
+    u32 end[2], beyond = *(u32 *)0x10000;
+
+    struct fault f = try_insb(FRAME_BASE / PAGE_SIZE, FRAME_BASE - 8, 16, false, end);
+    expect("INS to the limit", f.taken, 1);
+    expect("its vector", f.vector, VECTOR_GP);
+    expect("EDI", end[0], FRAME_BASE);
+    expect("ECX", end[1], 8);
+    expect("the last byte", memory[FRAME_BASE - 1], 0x5A);
+    expect("beyond it", *(u32 *)FRAME_BASE, frame_tag(FRAME_BASE));
+    memory[3] = 0;
+    f = try_insb(FRAME_BASE / PAGE_SIZE, 0xABC0FFFC, 0x10008, true, end);
+    expect("INS round 64 KiB", f.taken, 0);
+    expect("DI", end[0], 0xABC00004);
+    expect("CX", end[1], 0x10000);
+    expect("the first byte", memory[3], 0x5A);
+    expect("64 KiB", *(u32 *)0x10000, beyond);
+}
+
 static void check_mode(const struct mode *m)
 {
     enter(m);
+    check_strings();
     if (!m->paging) {
         expect("memory without paging", try_read(FRAME_BASE).value, frame_tag(FRAME_BASE));
         expect("a write", try_write(FRAME_BASE, frame_tag(FRAME_BASE)).taken, 0);

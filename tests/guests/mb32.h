@@ -30,6 +30,9 @@ struct fault try_set_cr0(u32 value);
 struct fault try_set_cr3(u32 value);
 struct fault try_set_cr4(u32 value);
 
+/* REP INSB of bytes 0x5A into a segment of so many pages from 0 on. end: (E)DI and (E)CX after it. */
+struct fault try_insb(u32 pages, u32 offset, u32 count, bool short_addresses, u32 end[2]);
+
 /* INT1: address is where it returned to, value the address behind it. */
 struct fault try_int1(void);
 

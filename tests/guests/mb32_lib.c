@@ -5,6 +5,7 @@
 
 #define COM1           0x3F8
 #define COM1_LSR       0x3FD
+#define COM1_SCRATCH   0x3FF
 #define LSR_THR_EMPTY  0x20
 #define EXIT_PORT      0xF4
 #define CODE_SELECTOR  0x08
@@ -40,9 +41,14 @@ void set_cr3_raw(u32 value);
 void set_cr4_raw(u32 value);
 
 static struct gate idt[32];
-static u64 gdt[5] = {0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF};
+static u64 gdt[6] = {
+    0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF, 0, 0, /* strings, 0x28: */ 0x00C0930000000000};
 static u32 tss[2][TSS_WORDS];
 extern u32 task_address, task_value;
+extern u32 insb_end[2];
+extern const char insb_at[], insb_short_at[], insb_done[];
+void insb_raw(u32 offset, u32 count);
+void insb_short_raw(u32 offset, u32 count);
 extern const char task_reader[], int1_done[];
 void int1_raw(void);
 static struct fault last;
@@ -143,6 +149,8 @@ void guest_trap(struct trap_frame *frame)
     }
     if (exec_target && frame->eip == exec_target) {
         frame->eip = (u32)access_done; /* a RET: the return address is still on the stack */
+    } else if (frame->eip == (u32)insb_at || frame->eip == (u32)insb_short_at) {
+        frame->eip = (u32)insb_done;
     } else if (frame->eip == (u32)read_at || frame->eip == (u32)write_at) {
         frame->eip = (u32)access_done;
     } else {
@@ -188,6 +196,22 @@ struct fault try_exec(u32 address)
 TRY_SET_CR(0)
 TRY_SET_CR(3)
 TRY_SET_CR(4)
+
+struct fault try_insb(u32 pages, u32 offset, u32 count, bool short_addresses, u32 end[2])
+{
+    u32 last_page = pages - 1;
+
+    gdt[5] = (gdt[5] & ~(u64)0x000F00000000FFFF) | (last_page & 0xFFFF) | (u64)(last_page >> 16) << 48;
+    out8(COM1_SCRATCH, 0x5A);
+    last.taken = false;
+    if (short_addresses)
+        insb_short_raw(offset, count);
+    else
+        insb_raw(offset, count);
+    end[0] = insb_end[0];
+    end[1] = insb_end[1];
+    return last;
+}
 
 struct fault try_int1(void)
 {

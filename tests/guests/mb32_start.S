@@ -50,6 +50,34 @@ exec_raw:                               /* (address): calls it */
         call    *%eax
         ret
 
+        /* (offset, count): from the UART's scratch register into ES, which is `strings` of mb32_lib.c; the same
+         * with 16-bit addresses. What is left of both: insb_end. */
+        .globl  insb_raw, insb_at, insb_short_raw, insb_short_at, insb_done, insb_end
+        .macro  INSB
+        push    %edi
+        push    %es
+        mov     12(%esp), %edi
+        mov     16(%esp), %ecx
+        mov     $0x28, %eax
+        mov     %eax, %es
+        mov     $0x3FF, %edx
+        .endm
+insb_short_raw:
+        INSB
+insb_short_at:
+        addr16 rep insb
+        jmp     insb_done
+insb_raw:
+        INSB
+insb_at:
+        rep insb
+insb_done:
+        mov     %edi, insb_end
+        mov     %ecx, insb_end + 4
+        pop     %es
+        pop     %edi
+        ret
+
         .globl  int1_raw, int1_done, task_reader, task_address, task_value
 int1_raw:
         .byte   0xf1
@@ -96,6 +124,7 @@ common_trap:
         .bss
 task_address: .skip 4
 task_value: .skip 4
+insb_end: .skip 8
         .balign 4096
         .skip   16384
 stack_top:

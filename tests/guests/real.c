@@ -131,15 +131,15 @@ int guest_main(u32 magic, const u32 *info)
         RUN(basics, SEGMENT, SEGMENT, 0, 0, 0x3FF, SEGMENT);
         RUN(flags, 0, 0x7202, 0x7002, 0x0CD7, 0x24, 2);
         check_interrupts();
-        RUN(faults, 0, 0, 5, 0, 6, 0, 6, 0, 6, 0, 6, 0, 13, 0, 13, 0, 13, 0, 13, 0, 13, 0, 12, 0, 13, 0, 7, 0,
-            0);
+        RUN(faults, 0, 0, 5, 0, 6, 0, 6, 0, 6, 0, 6, 0, 13, 0, 13, 0, 13, 0, 13, 0, 13, 0, 12, 0, 13, 0, 13,
+            0, 7, 0, 0);
         RUN(step, 7, 0x4000);
         RUN(far, 0xFA, 0xFA, 0xFB, 0x1234, 0x4321, 0x1234, 0x1234, 0x1234, 0x9876, 0x9876, 0x123);
         check_system();
         RUN(ports, 0x5A, 0, 0x5A5A);
         RUN(timer, 1);
         RUN(unreal, 0x3345, 0x1122, 0x3345, 0x1122, 0x668A, 0x2244, 0x3345, 0x1122, 0x1100, 0, 0x3345, 0x1122,
-            0x5432, SEGMENT, SEGMENT, 0x3345, 0x1122);
+            0x5432, SEGMENT, SEGMENT, 0x3345, 0x1122, 13, 0, 13, 0);
         RUN(long, 0x5678, 0x1234);
         RUN(short_idt, 13, 0);
         say("real: round %u: good", round);

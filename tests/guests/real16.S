@@ -255,6 +255,9 @@ real_faults:
         FAULT   12, mov %ss:0xFFFF, %ax
         mov     $0xE0000000, %ecx
         FAULT   13, rdmsr
+        mov     $0xFFFF, %si
+        mov     $COM1 + 7, %dx
+        FAULT   13, outsw
         mov     %cr0, %eax
         or      $8, %al                 /* TS */
         mov     %eax, %cr0
@@ -493,6 +496,9 @@ real_unreal:
         mov     $0x2F8000, %esi         /* + IMAGE = 0x300000 */
         mov     (%esi), %eax
         STOREL  %eax
+        /* GS has 64 KiB still */
+        FAULT   13, addr32 mov %gs:0x10000, %al
+        FAULT   13, addr32 mov %eax, %gs:0xFFFD
         push    %cs
         pop     %es
         ret

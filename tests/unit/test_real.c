@@ -210,31 +210,6 @@ static void others_become_exits(void **state)
     }
 }
 
-static void string_io_stays_in_its_segment(void **state)
-{
-    struct real_cpu c = fresh();
-    struct real_exit exit;
-
-    (void)state;
-    real_load_segment(&c.seg[ES], 0x1000);
-    c.gpr[DI] = 0xFFFC;
-    c.gpr[CX] = 100;
-    assert_int_equal(RUN(&c, "\xF3\x6D", &exit), REAL_EXIT);
-    assert_int_equal(exit.linear, 0x1FFFC);
-    assert_int_equal(exit.elements, 2);
-    c.gpr[DI] = 0xFFFF;
-    assert_int_equal(RUN(&c, "\xF3\x6D", &exit), REAL_FAULT);
-    assert_int_equal(c.fault, VECTOR_GP);
-    c.gpr[CX] = 0;
-    assert_int_equal(RUN(&c, "\xF3\x6D", &exit), REAL_EXIT); /* nothing to do */
-    c.gpr[CX] = 100;
-    c.gpr[SI] = 4;
-    c.eflags |= RFLAGS_DF;
-    assert_int_equal(RUN(&c, "\xF3\x26\x6F", &exit), REAL_EXIT); /* OUTSW from ES, downwards */
-    assert_int_equal(exit.linear, 0x10004);
-    assert_int_equal(exit.elements, 3);
-}
-
 /* ---- shapes ---- */
 
 static void segments_choose_the_shape(void **state)
@@ -317,7 +292,6 @@ int main(void)
         cmocka_unit_test(code_ends_at_its_limit),
         cmocka_unit_test(blocking_is_told),
         cmocka_unit_test(others_become_exits),
-        cmocka_unit_test(string_io_stays_in_its_segment),
         cmocka_unit_test(segments_choose_the_shape),
     };
 
