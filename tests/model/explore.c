@@ -51,6 +51,11 @@ static u32 threads;
 #define OWNER_NOBODY 255                   /* constant */
 static u8 owner_of[MODEL_ARENA_BYTES / 8]; /* by word: those two, or thread + 1 */
 
+/* The bytes of the arena that the running thread stores to before its next access. */
+static struct {
+    u64 from, to;
+} about_to_store;
+
 static void set_owner(const void *from, const void *to, u8 owner)
 {
     for (const u8 *p = from; p < (const u8 *)to; p += 8)
@@ -102,12 +107,26 @@ static void buffer_store(struct thread *t, struct store s)
     t->buffer[t->buffered++] = s;
 }
 
-/* Plain stores are made by the code itself: found by comparing. */
+static u64 bytes_mask(u64 from, u64 to)
+{
+    u64 mask = 0;
+
+    for (u64 b = from; b < to; b++)
+        mask |= 0xffull << b * 8;
+    return mask;
+}
+
+/* Stores are made by the code itself; what each has stored is found by comparing, and where by what was said before: a
+ * store of what is there already is one, too. */
 static void collect_stores(void)
 {
     for (u32 w = 0; w < arena_words; w++) {
-        u64 old = ((u64 *)(void *)seen_by_current)[w], new = ((u64 *)(void *)model_arena)[w], mask = 0;
-        if (old == new)
+        u64 old = ((u64 *)(void *)seen_by_current)[w], new = ((u64 *)(void *)model_arena)[w];
+        u64 at = w * sizeof(u64), mask = 0;
+        if (about_to_store.from < at + sizeof(u64) && about_to_store.to > at)
+            mask =
+                bytes_mask(MAX(about_to_store.from, at) - at, MIN(about_to_store.to, at + sizeof(u64)) - at);
+        if (old == new && !mask)
             continue;
         ((u64 *)(void *)seen_by_current)[w] = new;
         if (owner_of[w] != OWNER_SHARED) { /* nobody else sees when */
@@ -120,6 +139,7 @@ static void collect_stores(void)
                 mask |= 0xffull << b;
         buffer_store(&now.thread[current], (struct store){w, new, mask});
     }
+    about_to_store.from = about_to_store.to = 0;
 }
 
 static void commit_oldest(struct thread *t)
@@ -178,40 +198,57 @@ static bool shared(const volatile void *p)
     return owner == OWNER_SHARED;
 }
 
+/* A locked operation waits for the store buffer whatever it is made on. */
+static void locked(const volatile void *p)
+{
+    if (shared(p) || (current >= 0 && now.thread[current].buffered))
+        point(true);
+}
+
 static void plain(const volatile void *p)
 {
     if (shared(p))
         point(false);
 }
 
+static void note_store(const volatile void *p, u64 bytes)
+{
+    if (!shared(p))
+        return;
+    about_to_store.from = (u64)((u8 *)p - model_arena);
+    about_to_store.to = about_to_store.from + bytes;
+}
+
 /* The declaration comes last, for the semicolon. */
-#define PLAIN(name)              \
-    void __tsan_##name(void *p); \
-    void __tsan_##name(void *p)  \
-    {                            \
-        plain(p);                \
-    }                            \
+#define PLAIN(name, stored_bytes)        \
+    void __tsan_##name(void *p);         \
+    void __tsan_##name(void *p)          \
+    {                                    \
+        plain(p);                        \
+        if (stored_bytes)                \
+            note_store(p, stored_bytes); \
+    }                                    \
     void __tsan_##name(void *p)
-PLAIN(read1);
-PLAIN(read2);
-PLAIN(read4);
-PLAIN(read8);
-PLAIN(read16);
-PLAIN(write1);
-PLAIN(write2);
-PLAIN(write4);
-PLAIN(write8);
-PLAIN(write16);
-PLAIN(unaligned_read2);
-PLAIN(unaligned_read4);
-PLAIN(unaligned_read8);
-PLAIN(unaligned_write2);
-PLAIN(unaligned_write4);
-PLAIN(unaligned_write8);
-PLAIN(volatile_read4);
-PLAIN(volatile_read8);
-PLAIN(volatile_write4);
-PLAIN(volatile_write8);
+PLAIN(read1, 0);
+PLAIN(read2, 0);
+PLAIN(read4, 0);
+PLAIN(read8, 0);
+PLAIN(read16, 0);
+PLAIN(write1, 1);
+PLAIN(write2, 2);
+PLAIN(write4, 4);
+PLAIN(write8, 8);
+PLAIN(write16, 16);
+PLAIN(unaligned_read2, 0);
+PLAIN(unaligned_read4, 0);
+PLAIN(unaligned_read8, 0);
+PLAIN(unaligned_write2, 2);
+PLAIN(unaligned_write4, 4);
+PLAIN(unaligned_write8, 8);
+PLAIN(volatile_read4, 0);
+PLAIN(volatile_read8, 0);
+PLAIN(volatile_write4, 4);
+PLAIN(volatile_write8, 8);
 
 void __tsan_read_range(void *p, unsigned long n);
 void __tsan_write_range(void *p, unsigned long n);
@@ -225,8 +262,8 @@ void __tsan_read_range(void *p, unsigned long n)
 }
 void __tsan_write_range(void *p, unsigned long n)
 {
-    (void)n;
     plain(p);
+    note_store(p, n);
 }
 void __tsan_init(void) {}
 void __tsan_func_entry(void *p)
@@ -250,8 +287,7 @@ static void stored(bool at_once)
     u##bits __tsan_atomic##bits##_##name(volatile u##bits *p, u##bits v, int order)  \
     {                                                                                \
         (void)order;                                                                 \
-        if (shared(p))                                                               \
-            point(true);                                                             \
+        locked(p);                                                                   \
         u##bits old = *p;                                                            \
         *p = (u##bits)(expression);                                                  \
         if (shared(p))                                                               \
@@ -269,8 +305,11 @@ static void stored(bool at_once)
     void __tsan_atomic##bits##_store(volatile u##bits *p, u##bits v, int order);                         \
     void __tsan_atomic##bits##_store(volatile u##bits *p, u##bits v, int order)                          \
     {                                                                                                    \
-        if (shared(p))                                                                                   \
-            point(order == __ATOMIC_SEQ_CST);                                                            \
+        if (order == __ATOMIC_SEQ_CST)                                                                   \
+            locked(p);                                                                                   \
+        else                                                                                             \
+            plain(p);                                                                                    \
+        note_store(p, bits / 8);                                                                         \
         *p = v;                                                                                          \
         if (shared(p))                                                                                   \
             stored(order == __ATOMIC_SEQ_CST);                                                           \
@@ -287,8 +326,7 @@ static void stored(bool at_once)
     {                                                                                                    \
         (void)a;                                                                                         \
         (void)b;                                                                                         \
-        if (shared(p))                                                                                   \
-            point(true);                                                                                 \
+        locked(p);                                                                                       \
         u##bits old = *p;                                                                                \
         if (old != *expected) {                                                                          \
             *expected = old;                                                                             \
