@@ -14,7 +14,7 @@
  *      yes: every fault exits for now
  *
  * If C4 sees neither, all of P comes after C4, so P2 finds the page and what is in it. If P2 comes before C1 or C2, C4
- * sees the announcement or, after P4, the patch. Every order: tests/model/model_revoke.c.
+ * sees the announcement or, after P4, the patch. Every order: tests/model (model_revoke.c, revoke.pml).
  *
  * Frames: an owner gives a frame that was listed another use only when nobody announces a store to its table, which it
  * looks up after taking it out of its list: so what p finds is a table until p has ended.

@@ -6,10 +6,12 @@
  * spin_model runs it as it is, and once for each mistake:
  *   -DSTORE_WITHOUT_ORDERING  the producer looks whether it may skip while its store of the primary is buffered
  *   -DCLEAR_AFTER_VALIDATE    the consumer reads the primaries, then ends skipping
+ *   -DNOT_VALIDATED           the consumer applies what the patch says, whatever the primary is now
  *   -DCLOSE_WITHOUT_FENCE     the consumer reads the primaries while its store of `closed` is buffered
  *   -DFLAG_BEFORE_BODY        an entry is marked in use before it is written
  *   -DFREE_BEFORE_BODY_READ   entries are freed before they are read
  *   -DROOM_WHEN_CLOSED        places are used again when they are closed, not when they are free
+ *   -DSKIP_WHEN_CLOSED        the producer skips onto entries that are being consumed
  *   -DSKIP_WHEN_NOT_ARMED     the producer skips onto entries that it posted before it was armed
  *   -DARMED_NOT_TOLD          the producer is armed and does not say so
  *   -DOLD_ENTRIES_STAY_ARMED  armed again, it skips onto entries from when it was not
@@ -87,6 +89,9 @@ inline find(k)
 #ifdef SKIP_WHEN_NOT_ARMED
 #define SKIPS    true
 #define MAY_SKIP (found >= now_closed)
+#elif defined(SKIP_WHEN_CLOSED)
+#define SKIPS    armed
+#define MAY_SKIP (found >= armed_from)
 #else
 #define SKIPS    armed
 #define MAY_SKIP (found >= now_closed && found >= armed_from)
@@ -214,6 +219,9 @@ inline consume(ticket)
     key = body_key[ticket % PLACES];
     value = body_seen[ticket % PLACES];
     now = primary[key];
+#ifdef NOT_VALIDATED
+    now = value;
+#endif
     if
     :: now == value -> copy[key] = value /* still valid: the derived value is applied */
     :: else -> copy[key] = now           /* derived again */

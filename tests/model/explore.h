@@ -38,6 +38,33 @@ struct model {
 void model_private(u32 thread, const void *from, const void *to);
 void model_constant(const void *from, const void *to);
 
+/*
+ * Mistakes in what the code leaves to its callers are made by the models themselves (those in the code: broken/). Which one,
+ * build_model says; the names are those of the SPIN models.
+ */
+enum model_mistake {
+    AS_IT_IS,
+    STORE_WITHOUT_ORDERING,
+    STORED_AGAIN,
+    NOT_VALIDATED,
+    NOT_LOOSE,
+    NOT_READ_AGAIN,
+    NOT_ANNOUNCED,
+    ANNOUNCE_WITHOUT_ORDERING,
+    ENDED_BEFORE_POSTED,
+    NOT_TOLD,
+    TOLD_LATE,
+    NOT_REVOKED,
+    REVOKED_LATE,
+    FORWARDED_LOOSE,
+    LISTED_LATE,
+    NOT_LOOKED,
+    PATCH_LOOKED_FIRST,
+    PATCH_NOT_LOOKED,
+    FRAME_NOT_LOOKED,
+};
+#define model_makes(mistake) (MODEL_MISTAKE == (mistake))
+
 /* The running thread's number; -1 in set_up and check. */
 int model_thread(void);
 

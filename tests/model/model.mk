@@ -1,10 +1,14 @@
 # Models: every program explores one scenario with the real code, as it is or with one mistake made in a copy of it
 # (broken/), and exits 0 when it holds or the mistake was found. See tests/model/README.md.
 MODEL_VARIANTS := \
-    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace giveup revoke cut reuse queue room landing grant) \
-    $(addsuffix -store_without_ordering,channel overflow nomemory) trace-not_announced giveup-not_announced \
-    $(addsuffix -not_announced,revoke cut reuse) $(addsuffix -not_looked,revoke cut reuse) \
-    $(addsuffix -revoked_late,revoke cut) \
+    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace giveup revoke cut reuse queue room landing grant litmus) \
+    $(addsuffix -store_without_ordering,channel overflow nomemory) channel-not_validated \
+    $(addprefix litmus-,store_without_ordering stored_again) $(addprefix trace-,not_announced not_loose) \
+    $(addprefix giveup-,not_announced not_told told_late not_revoked revoked_late forwarded_loose not_looked not_loose \
+                        not_read_again) \
+    $(foreach scenario,revoke cut,$(addprefix $(scenario)-,revoked_late not_announced announce_without_ordering \
+                        ended_before_posted not_looked patch_looked_first patch_not_looked listed_late)) \
+    $(addprefix reuse-,not_announced announce_without_ordering frame_not_looked) \
     $(basename $(notdir $(wildcard tests/model/broken/*.sed)))
 
 MODEL_SOURCES_channel := mm/channel.c
@@ -14,7 +18,7 @@ MODEL_SOURCES_overflow := mm/matrix.c mm/channel.c
 MODEL_SOURCES_matrix := $(MODEL_SOURCES_overflow)
 MODEL_SOURCES_nomemory := $(MODEL_SOURCES_overflow)
 MODEL_SOURCES_trace := mm/trace.c
-MODEL_SOURCES_giveup := mm/trace.c
+MODEL_SOURCES_giveup := mm/trace.c mm/revoke.c
 MODEL_SOURCES_revoke := mm/revoke.c
 MODEL_SOURCES_cut := mm/revoke.c
 MODEL_SOURCES_reuse := mm/revoke.c

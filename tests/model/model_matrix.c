@@ -5,6 +5,9 @@
 #include "mm/matrix.h"
 #include "tests/model/explore.h"
 
+static const memory_order primary_order =
+    model_makes(STORE_WITHOUT_ORDERING) ? memory_order_release : memory_order_seq_cst;
+
 #define VCPUS    3u
 #define CONSUMER 2u
 #define HEAP     2816
@@ -51,7 +54,7 @@ static void set_up(void)
 
 static void produce(u32 producer, u16 index, u64 value)
 {
-    atomic_store_explicit(&s->primary[index], value, PRIMARY_ORDER);
+    atomic_store_explicit(&s->primary[index], value, primary_order);
     (void)matrix_post(&s->m, producer, CONSUMER,
                       &(struct patch){.index = index, .primary = value, .derived = value});
     atomic_store_explicit(&s->done[producer], value, memory_order_release);

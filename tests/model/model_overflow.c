@@ -5,6 +5,9 @@
 #include "mm/matrix.h"
 #include "tests/model/explore.h"
 
+static const memory_order primary_order =
+    model_makes(STORE_WITHOUT_ORDERING) ? memory_order_release : memory_order_seq_cst;
+
 #define ENTRIES (CHANNEL_ENTRIES + 2)
 #define HEAP    2560
 
@@ -33,7 +36,7 @@ static void write_entry(u16 index, u64 value)
 {
     struct patch p = {.index = index, .primary = value, .derived = value};
 
-    atomic_store_explicit(&s->primary[index], value, PRIMARY_ORDER);
+    atomic_store_explicit(&s->primary[index], value, primary_order);
     (void)matrix_post(&s->m, 0, 1, &p);
     atomic_store_explicit(&s->done, value, memory_order_release);
 }

@@ -31,7 +31,7 @@ static void writer(void)
     if (trace_allow_writable(&s->trace, BIT(WRITER))) { /* the guest stores by itself, as any store */
         atomic_store_explicit(&s->primary, 1, memory_order_relaxed);
     } else {
-        if (ANNOUNCED)
+        if (!model_makes(NOT_ANNOUNCED))
             atomic_store_explicit(&s->writing, 1, memory_order_seq_cst);
         atomic_store_explicit(&s->primary, 1, memory_order_seq_cst);
         if (trace_interest(&s->trace) & BIT(INSTALLER))
@@ -43,7 +43,7 @@ static void writer(void)
 
 static void installer(void)
 {
-    bool loose = trace_install(&s->trace, INSTALLER) & ~BIT(INSTALLER);
+    bool loose = (trace_install(&s->trace, INSTALLER) & ~BIT(INSTALLER)) && !model_makes(NOT_LOOSE);
 
     s->derived = atomic_load_explicit(&s->primary, memory_order_seq_cst);
     for (u32 event = 0; event < 2; event++) {

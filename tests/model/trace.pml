@@ -11,6 +11,7 @@
  *   -DINSTALL_WITHOUT_ORDERING  ... while its store of the interest bit is buffered
  *   -DMAP_LOOKS_FIRST           the mapper looks for interest before it sets its writable bit
  *   -DMAP_WITHOUT_ORDERING      ... while its store of the writable bit is buffered
+ *   -DNOT_LOOSE                 the installer relies on its trace whoever has the table mapped writable
  *   -DNOT_ANNOUNCED             a store to a traced table is not announced before it is made
  */
 #ifndef WRITES
@@ -106,6 +107,9 @@ active proctype installer()
     !buffered_interest;
 #endif
     loose = writable;
+#endif
+#ifdef NOT_LOOSE
+    loose = false;
 #endif
     derived = primary;
     do
