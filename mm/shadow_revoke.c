@@ -47,8 +47,10 @@ void shadow_list_page(struct shadow *sh, u32 no)
 
     if (!sh->forward_flags || !key_forwards(p->key) || (p->flags & PAGE_LISTED))
         return;
-    /* So that frames which wait for others cannot be all. */
-    if (sh->listed < sh->frame_count / 2 && revoke_list_add(&sh->list, key_gfn(p->key), no, upper)) {
+    /* So that frames which wait for others cannot be all. Leaf tables leave places to upper ones: without them all faults
+     * exit. */
+    u32 places = upper ? sh->frame_count / 4 * 3 : sh->frame_count / 2;
+    if (sh->listed < places && revoke_list_add(&sh->list, key_gfn(p->key), no, upper)) {
         p->flags |= PAGE_LISTED;
         sh->listed++;
     } else if (upper) {

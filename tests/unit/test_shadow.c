@@ -920,26 +920,44 @@ static void a_store_across_pages_takes_back_the_faults_of_both(void **state)
     clean(&sh[1]);
 }
 
-/* A way that is remembered, to a link that was revoked for a store that did not come. */
-/* There is room for so many in the list; an upper table beyond makes all faults exit while it is there, not for ever. */
-static void an_upper_table_without_a_place_is_counted_once(void **state)
+/* The place of a table in the list of its vCPU's (mm/revoke.c). */
+static u64 list_set(u64 gfn)
 {
-    (void)state;
-    start(2, tuned());
-    for (u64 i = 0; i < FRAMES / 2; i++) { /* leaf tables with a fault of the guest's */
-        table(102)[1 + i] = (300 + i) << 12 | TABLE;
-        table(300 + i)[0] = 2048 << 12 | PAGE;
-        touch(sh, VA + ((1 + i) << 21), 0);
-        touch(sh, VA + ((1 + i) << 21 | 0x1000), 0);
-    }
-    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    return gfn * 0x9e3779b97f4a7c15ull >> 32 & sh->list.set_mask;
+}
+
+/* Page table i of VA's directory, with a fault of the guest's. */
+static void demand(u64 i, u64 gfn)
+{
+    table(102)[i] = gfn << 12 | TABLE;
+    table(gfn)[0] = 2048 << 12 | PAGE;
+    touch(sh, VA + (i << 21), 0);
+    touch(sh, VA + (i << 21 | 0x1000), 0);
+}
+
+/* Another way down, of upper tables 120 to 122. */
+static void another_way(void)
+{
     table(100)[2] = 120 << 12 | TABLE;
     table(120)[0] = 121 << 12 | TABLE;
     table(121)[0] = 122 << 12 | TABLE;
     table(122)[0] = 2048 << 12 | PAGE;
     assert_int_equal(touch(sh, 2 * VA, 0), SHADOW_RESUME);
+}
+
+/* There is room for so many in the list; an upper table beyond makes all faults exit while it is there, not for ever. */
+static void an_upper_table_without_a_place_is_counted_once(void **state)
+{
+    u64 tables = 0;
+    (void)state;
+    start(2, tuned());
+    for (u64 gfn = 300; tables < REVOKE_WAYS; gfn++)
+        if (list_set(gfn) == list_set(121))
+            demand(++tables, gfn);
+    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    another_way();
     assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
-    assert_int_equal(touch(sh, 2 * VA + GIB, 0),
+    assert_int_equal(touch(sh, 2 * VA + 2 * MIB, 0),
                      SHADOW_GUEST_FAULT); /* its own, in the table that has no place */
     for (u64 gfn = 120; gfn <= 122; gfn++)
         shadow_drop_frame(sh, gfn, ptr_to_hpa(table(gfn)), false);
@@ -947,6 +965,21 @@ static void an_upper_table_without_a_place_is_counted_once(void **state)
     clean(sh);
 }
 
+/* The faults of a leaf table exit when it has no place, but those of all when an upper one has none. */
+static void leaf_tables_leave_places_to_upper_ones(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    for (u64 i = 1; i <= FRAMES / 2; i++)
+        demand(i, 300 + i);
+    assert_int_equal(found(sh, VA + (1 << 21 | 0x1000)), 0);
+    assert_int_equal(found(sh, VA + ((u64)FRAMES / 2 << 21 | 0x1000)), ~0ull);
+    another_way();
+    assert_int_equal(sh->filter, SHADOW_FILTER_NOT_PRESENT);
+    clean(sh);
+}
+
+/* A way that is remembered, to a link that was revoked for a store that did not come. */
 static void a_link_revoked_for_nothing_is_made_again(void **state)
 {
     (void)state;
@@ -1254,6 +1287,7 @@ int main(void)
         cmocka_unit_test(a_patch_that_came_during_the_call_proves_nothing),
         cmocka_unit_test(a_frame_that_another_vcpu_may_look_at_is_not_used_again),
         cmocka_unit_test(an_upper_table_without_a_place_is_counted_once),
+        cmocka_unit_test(leaf_tables_leave_places_to_upper_ones),
         cmocka_unit_test(a_store_across_pages_takes_back_the_faults_of_both),
         cmocka_unit_test(a_link_revoked_for_nothing_is_made_again),
         cmocka_unit_test(some_faults_exit_all_the_same),
