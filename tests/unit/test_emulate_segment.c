@@ -233,6 +233,9 @@ static void far_jumps_and_calls_check_where_they_go(void **state)
     poke(m, OPERAND + 8, 2, CONFORMING);
     assert_int_equal(RUN64(m, LJMP_RDI), EMULATE_OK);
     assert_int_equal(m->seg[INSN_SEG_CS].selector, CONFORMING | 3);
+    m->gpr[4] = STACK - 16; /* returns do not lead to an inner level, whatever the descriptor permits */
+    poke(m, STACK - 8, 8, CODE3);
+    FAULTS(m, RUN64(m, "\x48\xcb"), VECTOR_GP, CODE3);
     model_free(m);
 }
 
@@ -247,6 +250,12 @@ static void system_registers_are_loaded_and_stored(void **state)
     assert_int_equal(m->seg[EMULATE_TR].access & 0x1f, VMX_TYPE_TSS);
     assert_int_equal(peek(m, GDT + TSS + TYPE_BYTE, 1), 0x89 | BUSY);
     FAULTS(m, RUN64(m, "\x0f\x00\x1f"), VECTOR_GP, TSS); /* busy now */
+    poke(m, GDT + TSS, 8, descriptor(0x5000, 0x67, 0x89, 0));
+    poke(m, GDT + TSS + 8, 8, 0x1200ffff8000); /* bits 12:8 of the last word are a type, and have to be 0 */
+    FAULTS(m, RUN64(m, "\x0f\x00\x1f"), VECTOR_GP, TSS);
+    poke(m, GDT + TSS + 8, 8, 0xffff8000);
+    m->competitors = 1; /* another vCPU changes the type meanwhile: not what was looked at */
+    assert_int_equal(RUN64(m, "\x0f\x00\x1f"), EMULATE_RETRY);
     poke(m, OPERAND, 2, 0);
     FAULTS(m, RUN64(m, "\x0f\x00\x1f"), VECTOR_GP, 0);
     assert_int_equal(RUN64(m, "\x0f\x00\x0f"), EMULATE_OK); /* str */
@@ -289,6 +298,10 @@ static void limits_and_canonical_addresses_count(void **state)
     assert_int_equal(RUN32(m, "\x50"), EMULATE_OK);
     m->gpr[4] = STACK + 3;
     FAULTS(m, RUN32(m, "\x50"), VECTOR_SS, 0);
+    m->seg[INSN_SEG_ES].access |= VMX_AR_CODE;
+    m->gpr[6] = 0x3000;
+    FAULTS(m, RUN32(m, "\xa4"), VECTOR_GP, 0); /* movsb to a code segment, which nothing makes writable */
+    m->seg[INSN_SEG_ES].access &= ~VMX_AR_CODE;
     m->seg[INSN_SEG_ES].access &= ~VMX_AR_WRITABLE;
     m->gpr[6] = 0x3000;
     FAULTS(m, RUN32(m, "\xa4"), VECTOR_GP, 0);      /* movsb to a read-only segment */
