@@ -42,8 +42,9 @@ static void read_both(void)
                 REQUIRE(c == PB_STAT_SHADOWS || c == PB_STAT_LOOSE || now.counter[c] >= last[i].counter[c]);
             last[i] = now;
         }
-    printf("%llu rounds of reading; fills %llu and %llu, patches posted %llu and %llu\n",
-           (unsigned long long)rounds, (unsigned long long)last[0].counter[PB_STAT_FILLS],
+    printf("%llu operations, %llu rounds of reading; fills %llu and %llu, patches posted %llu and %llu\n",
+           (unsigned long long)(WORLD_VCPUS * env_number("PB_STEPS", STEPS)), (unsigned long long)rounds,
+           (unsigned long long)last[0].counter[PB_STAT_FILLS],
            (unsigned long long)last[1].counter[PB_STAT_FILLS],
            (unsigned long long)last[0].counter[PB_STAT_POSTED],
            (unsigned long long)last[1].counter[PB_STAT_POSTED]);

@@ -4,7 +4,7 @@
 /* libs: -lpthread */
 /*
  * test_shadow_threads.c - the vCPUs of one guest as real threads on the real shadow code (also built with
- * ThreadSanitizer): they edit the same page tables by traced and by native stores, and after INVLPG none may
+ * ThreadSanitizer, tests/tsan): they edit the same page tables by traced and by native stores, and after INVLPG none may
  * use a translation older than the entry it had read before. PB_SEED, PB_STEPS (per thread).
  *
  * Each entry has one writer; its frame number counts its versions (modulo VERSIONS), so "older" can be told. Now and then
@@ -25,16 +25,24 @@
 #include "mm/audit.h"
 #include "tests/unit/shadow_host.h"
 
-#define VCPUS      3u
-#define PAGES      4096u
-#define FRAMES     128u
-#define TABLES     4u /* page tables 103 .. 106, under PD 102, PDPT 101, PML4 100 */
-#define SLOTS      24u
-#define FIRST_DATA 1024u
-#define VERSIONS   2048u
-#define VA         (1ull << 39)
-#define TABLE      (PTE_P | PTE_W | PTE_A)
-#define PAGE       (PTE_P | PTE_W | PTE_A | PTE_D)
+#define VCPUS        3u
+#define PAGES        4096u
+#define FRAMES       128u /* of shared tables */
+#define FRAMES_OWN   40u  /* few: pages are killed, and their frames used again, while others revoke */
+#define TABLES       4u   /* page tables 103 .. 106, under PD 102, PDPT 101, PML4 100 */
+#define SLOTS        24u
+#define FIRST_DATA   1024u
+#define VERSIONS     2048u
+#define LINKED       16u /* tables 110 .. 125, under PD slots LINK_SLOT + vCPU */
+#define LINK_SLOT    8u
+#define FIRST_LINKED (FIRST_DATA + VERSIONS) /* what they map */
+#ifndef SHARED_SLOWER
+#define SHARED_SLOWER \
+    20 /* a thread that loses its CPU while it has the lock, or is the next, stops all; no vCPU ever does */
+#endif
+#define VA    (1ull << 39)
+#define TABLE (PTE_P | PTE_W | PTE_A)
+#define PAGE  (PTE_P | PTE_W | PTE_A | PTE_D)
 
 static u8 *ram;
 static _Atomic u64 p2m_words[PAGES];
@@ -49,6 +57,7 @@ static bool share; /* the vCPUs share their tables */
 static struct paging_state ps;
 static _Atomic bool kicked[VCPUS], done[VCPUS];
 static _Atomic u32 violations, wrong_faults;
+static _Atomic u64 links_begun[VCPUS], links_done[VCPUS];
 static u64 steps, seed;
 
 struct vcpu {
@@ -115,6 +124,13 @@ static u64 version_of_leaf(u64 e)
     return version_of_gfn(((e & PTE_ADDR_MASK) - (uintptr_t)ram) >> PAGE_SHIFT);
 }
 
+/* So that the others see what is half done, however few CPUs there are. */
+static void pause_now_and_then(struct vcpu *v)
+{
+    if (rnd(v) % 8 == 0)
+        sched_yield();
+}
+
 /* The guest stores v to an entry of its tables. */
 static void store(struct vcpu *v, u64 gfn, u64 index, u64 value)
 {
@@ -131,12 +147,14 @@ static void store(struct vcpu *v, u64 gfn, u64 index, u64 value)
         }
         f = shadow_fault(v->sh, GVA(gpa.v), PF_W | (mapped ? PF_P : 0), 0, false);
         if (f.verdict == SHADOW_TRACED_WRITE) {
-            if (rnd(v) % 16 == 0) {
+            if (rnd(v) % 32 == 0) {
                 shadow_give_up(v->sh, f.gpa);
                 continue;
             }
+            pause_now_and_then(v);
             if (guest_mem_write(&p2m, gpa, &value, sizeof value) != ERR_OK)
                 break;
+            pause_now_and_then(v);
             shadow_write_done(v->sh, gpa, sizeof value);
             v->emulated++;
             return;
@@ -170,7 +188,7 @@ static void look(struct vcpu *v)
         v->forwarded++;
         if ((before & PTE_P) && atomic_load(entry_at(103 + t, s)) == before)
             atomic_fetch_add(&wrong_faults, 1);
-    } else if (e & ENTRY_REVOKED) {
+    } else if (!e || (e & ENTRY_REVOKED)) {
         shadow_fault(v->sh, GVA(va), 0, 0, false);
     }
 }
@@ -196,17 +214,71 @@ static void check(struct vcpu *v, bool whole)
         atomic_fetch_add(&violations, 1);
 }
 
+static void relink(struct vcpu *v)
+{
+    u64 n = atomic_load(&links_begun[v->index]) + 1;
+
+    atomic_store(&links_begun[v->index], n);
+    store(v, 102, LINK_SLOT + v->index, (110 + n % LINKED) << PAGE_SHIFT | TABLE);
+    atomic_store(&links_done[v->index], n);
+}
+
+static u64 linked_page(u64 table, u64 slot)
+{
+    return table % 3 || slot % 2 ? (FIRST_LINKED + table) << PAGE_SHIFT | PAGE : 0;
+}
+
+/* Is it what a table maps to which the link led at some time from its n-th change on? gfn: 0 if it maps nothing. */
+static bool was_linked(u32 of, u64 n, u64 slot, u64 gfn)
+{
+    u64 last = atomic_load(&links_begun[of]);
+
+    for (u64 count = 0; n <= last && count < LINKED; n++, count++)
+        if (linked_page(n % LINKED, slot) >> PAGE_SHIFT == gfn)
+            return true;
+    return false;
+}
+
+static void look_through_link(struct vcpu *v, bool event)
+{
+    u64 of = rnd(v) % VCPUS, slot = rnd(v) % SLOTS;
+    u64 va = VA + ((LINK_SLOT + of) << 21 | slot << PAGE_SHIFT);
+    u64 done_before = atomic_load(&links_done[of]), e;
+
+    if (event) {
+        shadow_invlpg(v->sh, GVA(va));
+        e = leaf(v->sh, va);
+        if (!e)
+            shadow_fault(v->sh, GVA(va), 0, 0, false);
+        e = e ? e : leaf(v->sh, va);
+        if (e && !was_linked((u32)of, done_before, slot, FIRST_DATA + version_of_leaf(e)))
+            atomic_fetch_add(&violations, 1);
+        return;
+    }
+    e = walk(v->sh, va);
+    if (!e && v->sh->filter != SHADOW_FILTER_NONE) {
+        v->forwarded++;
+        if (!was_linked((u32)of, done_before, slot, 0))
+            atomic_fetch_add(&wrong_faults, 1);
+    } else if (!e || (e & ENTRY_REVOKED)) {
+        shadow_fault(v->sh, GVA(va), 0, 0, false);
+    }
+}
+
 static void *run(void *context)
 {
     struct vcpu *v = context;
 
     for (u64 i = 0; i < steps; i++) {
         u64 what = rnd(v) % 16;
+        pause_now_and_then(v);
         if (atomic_load(&kicked[v->index]) && rnd(v) % 4 == 0) {
             atomic_store(&kicked[v->index], false);
             shadow_service_kicks(v->sh);
         }
-        if (what < 6)
+        if (rnd(v) % 4 == 0 && what < 14)
+            what < 1 ? relink(v) : look_through_link(v, what < 7);
+        else if (what < 6)
             edit(v);
         else if (what < 10)
             look(v);
@@ -242,6 +314,13 @@ static void setup(void)
         for (u64 s = 0; s < SLOTS; s++)
             atomic_store(entry_at(103 + t, s), FIRST_DATA << 12 | PAGE);
     }
+    for (u64 k = 0; k < LINKED; k++)
+        for (u64 s = 0; s < SLOTS; s++)
+            atomic_store(entry_at(110 + k, s), linked_page(k, s));
+    for (u32 i = 0; i < VCPUS; i++) {
+        atomic_store(entry_at(102, LINK_SLOT + i), 110 << 12 | TABLE);
+        links_begun[i] = links_done[i] = 0;
+    }
     ps = (struct paging_state){.cr0 = CR0_PE | CR0_PG | CR0_WP,
                                .cr4 = CR4_PAE,
                                .efer = EFER_LME | EFER_LMA,
@@ -252,9 +331,9 @@ static void setup(void)
                                   .vcpu = i,
                                   .maxphyaddr = 46,
                                   .host_maxphyaddr = 46,
-                                  .frame_count = FRAMES,
+                                  .frame_count = share ? FRAMES : FRAMES_OWN,
                                   .tuning = SHADOW_TUNING_DEFAULT};
-        c.tuning.flood_writes = i == 0 ? 0 : 3;
+        c.tuning.flood_writes = (i + seed) % VCPUS == 0 || seed % 4 == 0 ? 0 : 3;
         c.tuning.calm_events = 2;
         c.tuning.stale = i == 1 ? SHADOW_STALE_INVALIDATE : SHADOW_STALE_REDERIVE;
         c.frames = ptr_to_hpa(
@@ -276,9 +355,9 @@ static void run_threads(void)
     u64 native = 0, emulated = 0, forwarded = 0, posted = 0, skipped = 0, kicks = 0, reclaims = 0;
 
     seed = getenv("PB_SEED") ? strtoull(getenv("PB_SEED"), NULL, 0) : 1;
-    steps = getenv("PB_STEPS") ? strtoull(getenv("PB_STEPS"), NULL, 0) : 60000;
-    if (share) /* a thread that loses its CPU while it has the lock, or is the next, stops all; no vCPU ever does */
-        steps /= 20;
+    steps = getenv("PB_STEPS") ? strtoull(getenv("PB_STEPS"), NULL, 0) : 150000;
+    if (share)
+        steps /= SHARED_SLOWER;
     setup();
     for (u32 i = 0; i < VCPUS; i++) {
         atomic_store(&done[i], false);
@@ -310,12 +389,12 @@ static void run_threads(void)
     if (atomic_load(&wrong_faults))
         fail_msg("%u faults of the guest's that were not its own, seed %llu", atomic_load(&wrong_faults),
                  (unsigned long long)seed);
-    print_message("%u threads, %llu steps each: %llu native and %llu emulated stores, %llu patches posted, "
+    print_message("%u threads, %llu operations: %llu native and %llu emulated stores, %llu patches posted, "
                   "%llu skipped, "
                   "%llu kicks, %llu reclaims, %llu faults with no exit\n",
-                  VCPUS, (unsigned long long)steps, (unsigned long long)native, (unsigned long long)emulated,
-                  (unsigned long long)posted, (unsigned long long)skipped, (unsigned long long)kicks,
-                  (unsigned long long)reclaims, (unsigned long long)forwarded);
+                  VCPUS, (unsigned long long)(steps * VCPUS), (unsigned long long)native,
+                  (unsigned long long)emulated, (unsigned long long)posted, (unsigned long long)skipped,
+                  (unsigned long long)kicks, (unsigned long long)reclaims, (unsigned long long)forwarded);
 }
 
 static void nobody_uses_an_older_translation_than_it_may(void **state)
