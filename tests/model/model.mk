@@ -1,7 +1,7 @@
 # Models: every program explores one scenario with the real code, as it is or with one mistake made in a copy of it
 # (broken/), and exits 0 when it holds or the mistake was found. See tests/model/README.md.
 MODEL_VARIANTS := \
-    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace giveup revoke cut reuse queue room landing grant litmus) \
+    $(addsuffix -as_it_is,channel calm disarming overflow matrix nomemory trace giveup revoke cut reuse queue room landing grant lapic startup litmus) \
     $(addsuffix -store_without_ordering,channel overflow nomemory) channel-not_validated \
     $(addprefix litmus-,store_without_ordering stored_again) $(addprefix trace-,not_announced not_loose) \
     $(addprefix giveup-,not_announced not_told told_late not_revoked revoked_late forwarded_loose not_looked not_loose \
@@ -26,8 +26,10 @@ MODEL_SOURCES_queue := ipc/queue.c
 MODEL_SOURCES_room := ipc/send.c ipc/receive.c ipc/page.c ipc/grant.c ipc/landing.c ipc/queue.c
 MODEL_SOURCES_landing := $(MODEL_SOURCES_room)
 MODEL_SOURCES_grant := $(MODEL_SOURCES_room)
+MODEL_SOURCES_lapic := vmm/dev/vlapic.c
+MODEL_SOURCES_startup := vmm/dev/vlapic.c
 MODEL_INPUTS := $(wildcard tests/model/*.[ch] tests/model/*.sed tests/model/broken/*.sed mm/channel.[ch] mm/matrix.[ch] \
-                mm/trace.[ch] mm/revoke.[ch] ipc/*.[ch] arch/types.h arch/err.h) tests/model/build_model tests/model/model.mk
+                mm/trace.[ch] mm/revoke.[ch] ipc/*.[ch] vmm/dev/*.h vmm/dev/vlapic.c arch/types.h arch/err.h) tests/model/build_model tests/model/model.mk
 
 SPIN_MODELS := $(notdir $(basename $(wildcard tests/model/*.pml)))
 MODEL_BINS += $(MODEL_VARIANTS:%=$(BUILD)/model/%) $(SPIN_MODELS:%=$(BUILD)/model/spin_%)
