@@ -133,7 +133,7 @@ static bool child_matches(const struct shadow *sh, u64 key, u32 slot, const stru
     if (sh->page[link_page(sh, e)].state == PAGE_STALE)
         return true; /* leads nowhere until it is linked again */
     return key_gfn(child) == gfn && key_level(child) == key_level(key) - 1 &&
-           key_direct(child) == (!m || m->large);
+           key_direct(child) == (!m || m->large) && key_ept(child) == key_ept(key);
 }
 
 static enum audit_kind audit_entry(struct shadow *sh, u32 no, u32 slot, u64 *primary)
@@ -240,10 +240,12 @@ static bool writable_somewhere(const struct shadow *sh, u64 gfn, struct finding 
     u64 frame = p2m_entry_hpa(p2m_get(sh->vm->p2m, gfn)).v;
     rmap_location at[RMAP_NODE_SLOTS];
     int count = rmap_find(&sh->rmap, frame >> PAGE_SHIFT, at);
-    u32 direct = shadow_direct_page(sh, gfn);
 
-    if (direct && count >= 0 && count < RMAP_NODE_SLOTS)
-        at[count++] = RMAP_LOCATION(direct - 1, gfn & (ENTRIES - 1));
+    FOR_DIRECT_PAGES(sh, gfn, page)
+    {
+        if (count >= 0 && count < RMAP_NODE_SLOTS)
+            at[count++] = RMAP_LOCATION(page, gfn & (ENTRIES - 1));
+    }
     for (int i = 0; i < count; i++) {
         u32 no = RMAP_LOCATION_PAGE(at[i]), slot = RMAP_LOCATION_SLOT(at[i]);
         u64 e = entry_get(sh, no, slot);
@@ -270,7 +272,7 @@ static bool page_differs(struct shadow *sh, u32 no, struct finding *f)
     for (f->slot = 0; f->kind == AUDIT_CLEAN && f->slot < ENTRIES; f->slot++)
         if (entry_get(sh, no, f->slot))
             f->kind = audit_entry(sh, no, f->slot, &f->primary);
-        else if (sh->absent && entry_raw(sh, no, f->slot) == ENTRY_FORWARDED)
+        else if (sh->absent && !key_ept(p->key) && entry_raw(sh, no, f->slot) == ENTRY_FORWARDED)
             f->kind = audit_forwarded(sh, no, f->slot, &f->primary);
     f->slot -= f->slot != 0;
     return f->kind != AUDIT_CLEAN;

@@ -75,11 +75,6 @@ static __attribute__((noinline)) enum channel_posted tell_lost(struct matrix_con
     return CHANNEL_OVERFLOW;
 }
 
-void matrix_tell_lost(struct matrix *m, u32 producer, u32 consumer)
-{
-    (void)tell_lost(&m->consumer[consumer], producer);
-}
-
 enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, const struct patch *p)
 {
     struct matrix_consumer *to = &m->consumer[consumer];

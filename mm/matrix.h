@@ -73,9 +73,6 @@ void matrix_release(struct matrix *m, void (*give)(void *ctx, void *piece), void
 /* Producer: tells one consumer. The primary was stored before (seq_cst). */
 enum channel_posted matrix_post(struct matrix *m, u32 producer, u32 consumer, const struct patch *p);
 
-/* Producer: tells one consumer that it has changed tables and has no patches for it. */
-void matrix_tell_lost(struct matrix *m, u32 producer, u32 consumer);
-
 /* Is there anything for this consumer, from other vCPUs? On its CPU. Exact for what was posted before in the order that
  * the guest can know of. */
 static inline bool matrix_pending_others(const struct matrix *m, u32 consumer)

@@ -117,6 +117,7 @@ enum err shadow_make_tables(struct shadow *sh, const struct shadow_config *c)
     sh->vcpu = sh->consumer = c->vcpu;
     sh->users = BIT(c->vcpu);
     sh->maxphyaddr = c->maxphyaddr;
+    sh->unpaged_ept = c->ept;
     sh->absent = c->host_maxphyaddr && c->host_maxphyaddr < MAXPHYADDR_MAX ? (u8)ENTRY_ABSENT : 0;
     sh->reserved = gwalk_reserved_common(GWALK_LONG, true, c->maxphyaddr);
     sh->can_forward = sh->absent && !sh->shared;
@@ -249,15 +250,19 @@ static rarely_run u32 root_make(struct shadow *sh, u64 key)
     no = shadow_page_make(sh, key);
     counter_one(&sh->stats.root_builds);
     shadow_reach_name(sh, no - 1);
-    if (sh->root.v == page_hpa(sh, sh->root_page)) /* what is left is no PAE root */
+    if (!key_direct(key) && sh->root.v == page_hpa(sh, sh->root_page)) /* what is left is no PAE root */
         link_as_before(sh, no - 1, sh->root_page);
     return no;
 }
 
-static inline void choose_long_root(struct shadow *sh)
+static inline u64 long_root_key(const struct shadow *sh)
 {
-    u64 key = key_make((sh->paging.cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT, sh->role, 4, 0);
-    u32 *way = &sh->root_way[sh->paging.cr3 >> PAGE_SHIFT & (SHADOW_ROOT_WAYS - 1)];
+    return key_make((sh->paging.cr3 & CR3_ADDR_MASK) >> PAGE_SHIFT, sh->role, 4, 0);
+}
+
+static inline void choose_long_root(struct shadow *sh, u64 key)
+{
+    u32 *way = &sh->root_way[key_gfn(key) & (SHADOW_ROOT_WAYS - 1)];
 
     if (unlikely(sh->page[*way].key != key)) {
         u32 no = shadow_page_find(sh, key);
@@ -270,21 +275,22 @@ static inline void choose_long_root(struct shadow *sh)
 
 static void choose_root(struct shadow *sh)
 {
-    sh->pae_root = sh->mode != GWALK_LONG;
+    sh->ept_root = sh->unpaged_ept && sh->mode == GWALK_UNPAGED;
+    sh->pae_root = sh->mode != GWALK_LONG && !sh->ept_root;
     sh->lookup_slow = sh->pae_root || sh->shared;
     if (!sh->pae_root) {
-        choose_long_root(sh);
+        choose_long_root(sh, sh->ept_root ? key_make_direct(0, 4) | KEY_EPT : long_root_key(sh));
         return;
     }
     sh->root_page = pae_root_choose(sh);
     sh->root = ptr_to_hpa(&sh->low_frame[sh->root_page * 4]);
 }
 
-/* A PAE root cannot say "absent"; under a table that is not traced a forwarded entry may be unreachable, and so it may
+/* A PAE root cannot say "absent", an EPT has no guest's faults; under a table that is not traced a forwarded entry may be unreachable, and so it may
  * under one that other vCPUs do not find, or before it is known that they see what they have to. */
 void shadow_choose_filter(struct shadow *sh)
 {
-    if (!sh->can_forward || sh->pae_root || sh->loose_upper || sh->unlisted || sh->unproven)
+    if (!sh->can_forward || sh->mode != GWALK_LONG || sh->loose_upper || sh->unlisted || sh->unproven)
         sh->filter = SHADOW_FILTER_NONE;
     else if ((sh->paging.efer & EFER_NXE) || (sh->paging.cr4 & CR4_SMEP))
         sh->filter = SHADOW_FILTER_NOT_PRESENT;
@@ -350,7 +356,7 @@ struct flush shadow_set_cr3(struct shadow *sh, u64 cr3)
     counter_one(&sh->stats.events);
     shadow_pool_ensure(sh);
     sh->paging.cr3 = cr3;
-    choose_long_root(sh);
+    choose_long_root(sh, long_root_key(sh));
     if (sh->vm->vcpus == 1) {
         u32 way = cr3 >> PAGE_SHIFT & (SHADOW_ROOT_WAYS - 1);
         sh->recent.cr3[way] = cr3;
@@ -406,7 +412,7 @@ struct flush shadow_clear(struct shadow *sh)
               frame_for_rmap, sh);
     for (u32 no = 0; no < sh->frame_count;
          no++) /* the request to end a root's trace may be among what was lost */
-        if (sh->page[no].state == PAGE_LIVE)
+        if (sh->page[no].state == PAGE_LIVE && !key_direct(sh->page[no].key))
             shadow_loosen(sh, no, 0);
     sh->owed = FLUSH_NOTHING;
     shadow_flushed(sh);
@@ -424,16 +430,16 @@ static void drop_entry(struct shadow *sh, u32 no, u32 slot, u64 frame, bool read
 struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool read_only)
 {
     rmap_location at[RMAP_NODE_SLOTS];
-    u32 direct;
     int count;
 
     if (shadow_is_view(sh))
         return shadow_shared_drop_frame(sh, gfn, frame, read_only);
-    direct = shadow_direct_page(sh, gfn);
     counter_one(&sh->stats.frames_dropped);
     shadow_drain(sh);
-    if (direct)
-        drop_entry(sh, direct - 1, gfn & (ENTRIES - 1), frame.v, read_only);
+    FOR_DIRECT_PAGES(sh, gfn, no)
+    {
+        drop_entry(sh, no, gfn & (ENTRIES - 1), frame.v, read_only);
+    }
     count = rmap_find(&sh->rmap, frame.v >> PAGE_SHIFT, at);
     for (int i = 0; i < count; i++)
         drop_entry(sh, RMAP_LOCATION_PAGE(at[i]), RMAP_LOCATION_SLOT(at[i]), frame.v, read_only);

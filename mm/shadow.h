@@ -86,8 +86,6 @@ struct shadow_vm {
      * Byte v is 1 while vCPU v is between shadow_write_begin() and shadow_write_done(): its store may be visible
      * before its patch is. Writer: v, after its writing[] and before the store (seq_cst), 0 with release. Readers:
      * the others at their events, eight at once (seq_cst), before they read primaries: tests/model/model_trace.c.
-     * | 2 from shadow_unwatch() to shadow_watch(): it stores what and when it likes, and there are no patches; | 4 while
-     * shadow_unwatch() revokes what the others have in use.
      */
     union {
         aligned_to(64) _Atomic u8 storing[TRACE_VCPUS_MAX];
@@ -114,6 +112,7 @@ struct shadow_config {
     u32 vcpu;           /* this vCPU's index in the VM */
     u8 maxphyaddr;      /* the guest's */
     u8 host_maxphyaddr; /* the CPU's, 52 if the guest's own page faults shall exit too */
+    bool ept;           /* while the guest does not page its tables are an EPT, which the CPU then walks */
     struct shadow_shared
         *shared;             /* made before: this is a view of it, and only low_frame and metadata count */
     hpa_t frames;            /* contiguous zeroed page frames for shadow tables and the rmap */
@@ -150,15 +149,15 @@ struct shadow_pae_root;
 struct shadow {
     /* -- private to the CPU running this vCPU -- */
     struct paging_state paging; /* the guest's registers as last given to shadow_set_paging() */
-    hpa_t root;                 /* value for the hardware's CR3: 4-level root, or PAE root below 4 GiB */
-    u32 root_page;              /* its shadow page number (4-level), or PAE root slot */
+    hpa_t root;    /* value for the hardware's CR3: 4-level root, or PAE root below 4 GiB; or the EPT's */
+    u32 root_page; /* its shadow page number (4-level), or PAE root slot */
     u32 vcpu;
     u32 role; /* role bits common to all tables of the present paging state (shadow_internal.h) */
     u8 mode;  /* enum gwalk_mode */
     bool pae_root;
+    bool ept_root;      /* the EPT translates, and an EPT violation is what a #PF is otherwise */
     bool lookup_slow;   /* PAE root, or shared tables: shadow_lookup.c */
     u8 filter;          /* enum shadow_filter: which #PF must exit now */
-    u8 unwatched;       /* 2 since shadow_unwatch(), else 0: see vm->storing[] */
     u8 stale;           /* STALE_*: what was narrowed since the last flush (shadow_internal.h) */
     u64 wp0_forced_gfn; /* WP=0 and SMAP: this frame gets the writable-supervisor mapping (shadow_fill.c) */
     struct flush owed;  /* flush that internal steps of the current call made necessary at once */
@@ -174,6 +173,7 @@ struct shadow {
     u8 maxphyaddr;    /* constant */
     u8 absent;        /* each byte of an absent entry (shadow_internal.h): constant */
     bool can_forward; /* the CPU has a spare address bit: constant */
+    bool unpaged_ept; /* shadow_config.ept: constant */
     u8 forward_flags; /* what a page must have for that: PAGE_LISTED if the VM has more vCPUs: constant */
     union {
         struct {
@@ -295,7 +295,8 @@ struct shadow_fault {
 };
 
 /*
- * #PF exit at gva with the hardware's error code. ac: RFLAGS.AC is set. cpl: at 3 an error
+ * #PF exit at gva with the hardware's error code; with ept_root EPT violation at that guest-physical address, which is the
+ * linear one, and PF_W if it was a write. ac: RFLAGS.AC is set. cpl: at 3 an error
  * code with U=0 is an access by the CPU itself (descriptor tables, event delivery), to which SMAP always
  * applies.
  */
@@ -342,15 +343,6 @@ struct flush shadow_drop_frame(struct shadow *sh, u64 gfn, hpa_t frame, bool rea
 /* Serves other vCPUs' requests for write protection. Call after an exit caused by shadow_vm.kick (or at every
  * exit: it is one load when there is none). */
 struct flush shadow_service_kicks(struct shadow *sh);
-
-/*
- * From here on this vCPU stores to guest memory without its shadow (the CPU walks no tables of ours), so nobody sees
- * whether it writes page tables: at each of their events the others trust nothing that they have derived.
- */
-void shadow_unwatch(struct shadow *sh);
-/* That is over: its stores are traced again. Nothing derived so far is trusted, by the others at their next event, by
- * this one at once: the next call, before the vCPU is entered, returns the flush. */
-void shadow_watch(struct shadow *sh);
 
 /* Drops everything (VM reset, tests). */
 struct flush shadow_clear(struct shadow *sh);

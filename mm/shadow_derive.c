@@ -93,7 +93,8 @@ u64 shadow_child_key(u64 key, u32 slot, u64 primary)
     u64 base;
 
     if (key_direct(key))
-        return key_make_direct(key_gfn(key) + ((u64)slot << (ENTRY_BITS * (level - 1))), level - 1);
+        return key_make_direct(key_gfn(key) + ((u64)slot << (ENTRY_BITS * (level - 1))), level - 1) |
+               (key & KEY_EPT);
     if (!shadow_primary_large(key, primary)) {
         u64 gfn = (primary & PTE_ADDR_MASK) >> PAGE_SHIFT;
         if (role & KEY_WP0)

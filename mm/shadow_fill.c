@@ -83,7 +83,7 @@ static u32 link_child(struct shadow *sh, u64 *pae, u32 no, u32 slot, struct link
 }
 
 /* Leaves of a direct page around slot that are still empty. */
-static void fill_neighbours(struct shadow *sh, u32 no, u32 slot)
+static void fill_neighbours(struct shadow *sh, u32 no, u32 slot, u64 kind)
 {
     u32 count = sh->tuning.prefill;
     u32 first = slot & ~(count - 1);
@@ -95,7 +95,7 @@ static void fill_neighbours(struct shadow *sh, u32 no, u32 slot)
         if (i == slot || entry_get(sh, no, i))
             continue;
         e = shadow_leaf(sh, base + i, PTE_P | PTE_W | PTE_U);
-        filled += e && shadow_entry_set(sh, no, i, e);
+        filled += e && shadow_entry_set(sh, no, i, e | kind);
     }
     counter_add(&sh->stats.fills_extra, filled);
 }
@@ -124,11 +124,13 @@ u64 shadow_fill_direct(struct shadow *sh, u32 no, u32 slot)
 {
     bool known = entry_get(sh, no, slot) != 0;
     u64 entry = shadow_leaf(sh, key_gfn(sh->page[no].key) + slot, PTE_P | PTE_W | PTE_U);
+    u64 kind = key_ept(sh->page[no].key) ? EPT_WB | EPT_IPAT : 0;
 
+    entry |= entry ? kind : 0;
     if (!shadow_entry_set(sh, no, slot, entry))
         return 0;
     if (sh->tuning.prefill > 1 && !known)
-        fill_neighbours(sh, no, slot);
+        fill_neighbours(sh, no, slot, kind);
     return entry;
 }
 

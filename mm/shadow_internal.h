@@ -5,13 +5,14 @@
  *
  *   63                                24 23 14  13  12  11   10   9   8   7  6:5  4:3  2:0
  *  +------------------------------------+-----+---+---+----+----+---+---+---+----+----+-----+
- *  | gfn of the table (direct: of page) |  0  |inU|inW|SMAP|SMEP|WP0|PSE|NXE|quad|mode|level|
+ *  | gfn of the table (direct: of page) | EPT |inU|inW|SMAP|SMEP|WP0|PSE|NXE|quad|mode|level|
  *  +------------------------------------+-----+---+---+----+----+---+---+---+----+----+-----+
  *
  * Rights are mirrored level by level, so a table does not depend on what its parents allow. The exception is
  * CR0.WP=0, where links are always writable and the inherited W and U are part of the role (inW, inU).
  * "Direct" pages (mode = GWALK_UNPAGED) splinter large guest pages and serve a guest without paging: entry i
- * maps gfn + i; they depend on the p2m only and are shared between all roles.
+ * maps gfn + i; they depend on the p2m only and are shared between all roles. Those with KEY_EPT are another kind: the
+ * EPT of a guest that does not page, up to its PML4. Their entries have the rights where others have them, 0 is absent.
  *
  * An entry that is not derived has one of two values:
  *   absent     nothing is known: an access must exit. All ones, present with reserved bits, so that the error
@@ -27,6 +28,7 @@
  */
 #pragma once
 #include "arch/regs.h"
+#include "mm/ept.h"
 #include "mm/matrix.h"
 #include "mm/shadow.h"
 
@@ -47,6 +49,7 @@
 #define KEY_SMAP           0x800u  /* only with WP0 */
 #define KEY_INHERIT_W      0x1000u /* only with WP0 */
 #define KEY_INHERIT_U      0x2000u /* only with WP0 */
+#define KEY_EPT            0x4000u /* only of direct pages */
 #define KEY_ROLE_MASK \
     (KEY_MODE_MASK | KEY_NXE | KEY_PSE | KEY_WP0 | KEY_SMEP | KEY_SMAP | KEY_INHERIT_W | KEY_INHERIT_U)
 
@@ -141,6 +144,14 @@ static inline u64 key_make_direct(u64 gfn, u32 level)
     return gfn << KEY_GFN_SHIFT | level;
 }
 
+static inline bool key_ept(u64 key)
+{
+    return key & KEY_EPT;
+}
+_Static_assert(PTE_P == EPT_READ && PTE_W == EPT_WRITE && PTE_U == EPT_EXECUTE,
+               "links of both kinds are the same");
+_Static_assert(!((PTE_A | PTE_D) & ~(EPT_WB | EPT_IPAT)), "what a leaf has beside, an EPT's has too");
+
 static inline _Atomic u64 *page_entries(const struct shadow *sh, u32 no)
 {
     return (_Atomic u64 *)(sh->frames + (u64)no * PAGE_SIZE);
@@ -164,10 +175,10 @@ static inline u64 entry_get(const struct shadow *sh, u32 no, u32 slot)
 {
     return entry_known(entry_raw(sh, no, slot));
 }
-/* What an entry that is not derived holds. */
-static inline u64 entry_absent(const struct shadow *sh)
+/* What an entry that is not derived holds in a page with that key. */
+static inline u64 entry_absent(const struct shadow *sh, u64 key)
 {
-    return sh->absent ? ENTRY_ABSENT : 0;
+    return sh->absent && likely(!key_ept(key)) ? ENTRY_ABSENT : 0;
 }
 /* Did a translation through old allow something that one through new does not? (U=1 takes from the
  * supervisor, by SMEP and SMAP, what it gives to the user.) */
@@ -213,6 +224,12 @@ static inline bool shadow_is_view(const struct shadow *sh)
     for (u32 no##_next = (sh)->hash[hash_of(sh, table)], no;                             \
          no##_next && (no = no##_next - 1, no##_next = (sh)->page[no].hash_next, true);) \
         if (key_gfn((sh)->page[no].key) == (table) && !key_direct((sh)->page[no].key))
+
+/* Loops over the direct pages that map gfn: such mappings are not in the rmap. no: u32 variable. */
+#define FOR_DIRECT_PAGES(sh, gfn, no)                                                    \
+    for (u32 no##_next = (sh)->hash[hash_of(sh, (gfn) & ~(u64)(ENTRIES - 1))], no;       \
+         no##_next && (no = no##_next - 1, no##_next = (sh)->page[no].hash_next, true);) \
+        if (((sh)->page[no].key & ~(u64)KEY_EPT) == key_make_direct((gfn) & ~(u64)(ENTRIES - 1), 1))
 
 /* Is there a LIVE page made from gfn? */
 static inline bool shadow_has_page_of(const struct shadow *sh, u64 gfn)
@@ -291,12 +308,7 @@ u32 shadow_frame_take(struct shadow *sh); /* a frame of any contents, or RMAP_NO
 void shadow_frame_give(struct shadow *sh, u32 frame);
 u32 shadow_page_find(const struct shadow *sh, u64 key); /* page number + 1, or 0 */
 u32 shadow_page_make(struct shadow *sh, u64 key);       /* page number + 1, 0 = no frame */
-/* The direct page that maps gfn, number + 1, or 0: such mappings are not in the rmap. */
-static inline u32 shadow_direct_page(const struct shadow *sh, u64 gfn)
-{
-    return shadow_page_find(sh, key_make_direct(gfn & ~(u64)(ENTRIES - 1), 1));
-}
-void shadow_page_clear(struct shadow *sh, u32 no); /* all entries to absent */
+void shadow_page_clear(struct shadow *sh, u32 no);      /* all entries to absent */
 void shadow_page_kill(struct shadow *sh, u32 no);
 void shadow_pool_refill(struct shadow *sh);
 /* Links to STALE pages out of a view's PAE roots; all: every link. */
@@ -406,13 +418,6 @@ static inline u64 shadow_others_interested(const struct shadow *sh, u64 gfn)
 void shadow_revoke(struct shadow *sh, u64 gfn, u32 first, u32 last);
 
 /* shadow_patch.c: the channels. */
-/* Bits of a byte of storing[]. */
-enum {
-    STORING = 1,   /* to the tables in writing[] */
-    UNWATCHED = 2, /* to any table, with no patch: shadow_unwatch() */
-    REVOKING = 4   /* and is looking for entries of all tables in others' lists just now */
-};
-#define STORING_BYTES 0x0101010101010101ull
 /* Which of the vCPUs first .. first + 7 are in the middle of a store: a byte each. */
 static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
 {
@@ -420,10 +425,9 @@ static inline u64 shadow_others_storing(const struct shadow *sh, u32 first)
 
     return sh->vcpu - first < 8 ? bytes & ~(0xffull << (sh->vcpu - first) * 8) : bytes;
 }
-/* The tables to which others are storing now: their gfns (shadow_revoke.c). Returns how many; *all: what else there is in
- * their bytes of storing[], which concerns all tables. */
+/* The tables to which others are storing now: their gfns (shadow_revoke.c). Returns how many. */
 #define ANNOUNCED_MAX (TRACE_VCPUS_MAX * SHADOW_WRITING_SLOTS)
-u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX], u64 *all);
+u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX]);
 void shadow_drain_now(struct shadow *sh);
 /* Derives every entry of a page again that is present (or was until it was revoked) or forwarded. */
 void shadow_page_rederive(struct shadow *sh, u32 no);

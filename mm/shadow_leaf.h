@@ -90,7 +90,7 @@ static __attribute__((always_inline)) inline bool leaf_set(struct shadow *sh, u3
             p->live++;
     }
 store:
-    atomic_store_explicit(&page_entries(sh, no)[slot], entry ? entry : entry_absent(sh),
+    atomic_store_explicit(&page_entries(sh, no)[slot], entry ? entry : entry_absent(sh, 0),
                           memory_order_release);
     return entry != 0;
 }

@@ -147,7 +147,7 @@ void shadow_resync(struct shadow *sh)
 void shadow_page_rederive(struct shadow *sh, u32 no)
 {
     for (u32 slot = 0; slot < ENTRIES && (sh->page[no].live || sh->page[no].forwarded); slot++)
-        if (entry_raw(sh, no, slot) != entry_absent(sh))
+        if (entry_raw(sh, no, slot) != entry_absent(sh, sh->page[no].key))
             shadow_rederive(sh, no, slot, shadow_primary(sh, sh->page[no].key, slot));
 }
 
@@ -162,12 +162,10 @@ static void rederive_table(struct shadow *sh, u64 gfn)
 /* Tables that others are in the middle of writing: the store may be done, its patch not yet posted. */
 static rarely_run void read_tables_being_written(struct shadow *sh)
 {
-    u64 gfn[ANNOUNCED_MAX], all;
-    u32 count = shadow_announced(sh, gfn, &all);
+    u64 gfn[ANNOUNCED_MAX];
+    u32 count = shadow_announced(sh, gfn);
 
-    if (unlikely(all))
-        shadow_resync(sh);
-    while (!all && count)
+    while (count)
         rederive_table(sh, gfn[--count]);
 }
 
@@ -342,14 +340,14 @@ void shadow_write_begin(struct shadow *sh, gpa_t gpa, u32 length)
         return;
     atomic_store_explicit(&sh->writing[0], first + 1, memory_order_release);
     atomic_store_explicit(&sh->writing[1], last == first ? 0 : last + 1, memory_order_release);
-    atomic_store_explicit(&sh->vm->storing[sh->vcpu], (u8)(sh->unwatched | STORING), memory_order_seq_cst);
+    atomic_store_explicit(&sh->vm->storing[sh->vcpu], 1, memory_order_seq_cst);
     if (unlikely(last != first || shadow_others_interested(sh, first)))
         revoke_bytes(sh, gpa.v, length);
 }
 
 void shadow_write_end(struct shadow *sh)
 {
-    atomic_store_explicit(&sh->vm->storing[sh->vcpu], sh->unwatched, memory_order_release);
+    atomic_store_explicit(&sh->vm->storing[sh->vcpu], 0, memory_order_release);
 }
 
 struct flush shadow_write_done(struct shadow *sh, gpa_t gpa, u32 length)

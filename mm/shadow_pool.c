@@ -47,7 +47,7 @@ u32 shadow_page_make(struct shadow *sh, u64 key)
 
     if (no == RMAP_NO_FRAME)
         return 0;
-    memset(sh->frames + (u64)no * PAGE_SIZE, sh->absent, PAGE_SIZE);
+    memset(sh->frames + (u64)no * PAGE_SIZE, (u8)entry_absent(sh, key), PAGE_SIZE);
     p = &sh->page[no];
     p->key = key;
     p->state = PAGE_LIVE;
@@ -97,7 +97,7 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
         }
     }
     p->live = (u16)(p->live + (entry != 0) - (old != 0));
-    atomic_store_explicit(at, entry ? entry : entry_absent(sh), memory_order_release);
+    atomic_store_explicit(at, entry ? entry : entry_absent(sh, p->key), memory_order_release);
     return entry != 0;
 }
 

@@ -5,17 +5,12 @@
  */
 #include "mm/shadow_internal.h"
 
-#define REVOKING_BYTES (STORING_BYTES * REVOKING)
-
-u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX], u64 *all)
+u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX])
 {
     u32 count = 0;
 
-    *all = 0;
-    for (u32 first = 0; first < sh->vm->vcpus; first += 8) {
-        u64 bytes = shadow_others_storing(sh, first);
-        *all |= bytes & ~STORING_BYTES;
-        for (bytes &= STORING_BYTES; bytes; bytes &= bytes - 1) {
+    for (u32 first = 0; first < sh->vm->vcpus; first += 8)
+        for (u64 bytes = shadow_others_storing(sh, first); bytes; bytes &= bytes - 1) {
             const struct shadow *other = sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8];
             for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
                 u64 word = atomic_load_explicit(&other->writing[i], memory_order_acquire);
@@ -23,18 +18,17 @@ u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX], u64 *all)
                     gfn[count++] = word - 1;
             }
         }
-    }
     return count;
 }
 
 void shadow_prove(struct shadow *sh)
 {
-    u64 gfn[ANNOUNCED_MAX], all;
+    u64 gfn[ANNOUNCED_MAX];
     u32 count;
 
     revoke_list_turn(&sh->list);
-    count = shadow_announced(sh, gfn, &all);
-    sh->unproven = all || matrix_pending_others(sh->vm->matrix, sh->consumer);
+    count = shadow_announced(sh, gfn);
+    sh->unproven = matrix_pending_others(sh->vm->matrix, sh->consumer);
     while (count)
         sh->unproven |= shadow_has_page_of(sh, gfn[--count]);
     shadow_choose_filter(sh);
@@ -82,17 +76,15 @@ static bool awaited(const struct shadow_page *p, const u64 *gfn, u32 count)
 
 void shadow_frames_free(struct shadow *sh, bool free_all)
 {
-    u64 gfn[ANNOUNCED_MAX], all = 0;
+    u64 gfn[ANNOUNCED_MAX];
     u32 count = 0;
 
     if (sh->listed) /* after they were taken out of the list */
-        count = shadow_announced(sh, gfn, &all);
-    bool all_awaited = all & REVOKING_BYTES;
+        count = shadow_announced(sh, gfn);
     sh->stale_count = 0;
     for (u32 no = sh->frame_count; no-- > 0;) {
         const struct shadow_page *p = &sh->page[no];
-        if (p->state == PAGE_STALE &&
-            unlikely((all_awaited && p->flags & PAGE_LISTED) || awaited(p, gfn, count)))
+        if (p->state == PAGE_STALE && unlikely(awaited(p, gfn, count)))
             sh->stale_count++;
         else if (p->state == PAGE_STALE || (free_all && p->state != PAGE_LIVE))
             shadow_frame_give(sh, no);
@@ -106,28 +98,4 @@ void shadow_revoke(struct shadow *sh, u64 gfn, u32 first, u32 last)
         if (other && other->list.word)
             revoke_entries(&other->list, other->frames, gfn, first, last);
     }
-}
-
-/* As at a store, for every table: announced first (P1), then what others have in use of it is revoked (P2). From then on
- * whoever writes such an entry sees that it must not be used (C4), until shadow_watch(). */
-void shadow_unwatch(struct shadow *sh)
-{
-    sh->unwatched = UNWATCHED;
-    atomic_store_explicit(&sh->vm->storing[sh->vcpu], UNWATCHED | REVOKING, memory_order_seq_cst);
-    for (u64 gfn = 0; gfn < sh->vm->traces->count && sh->vm->vcpus > 1; gfn++)
-        shadow_revoke(sh, gfn, 0, ENTRIES - 1);
-    shadow_write_end(sh);
-}
-
-/* Who does not find the mark any more finds that something was lost. */
-void shadow_watch(struct shadow *sh)
-{
-    sh->unwatched = 0;
-    for (u32 c = 0; c < sh->vm->vcpus; c++)
-        if (c != sh->consumer)
-            matrix_tell_lost(sh->vm->matrix, sh->vcpu, c);
-    shadow_write_end(sh);
-    shadow_resync(sh);
-    shadow_settle(sh);
-    shadow_owe(sh, FLUSH_ALL);
 }

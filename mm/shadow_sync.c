@@ -108,11 +108,12 @@ void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame)
 {
     rmap_location at[RMAP_NODE_SLOTS];
     int count = rmap_find(&sh->rmap, frame.v >> PAGE_SHIFT, at);
-    u32 direct = shadow_direct_page(sh, gfn);
 
     counter_one(&sh->stats.protects);
-    if (direct)
-        make_read_only(sh, direct - 1, gfn & (ENTRIES - 1), frame.v);
+    FOR_DIRECT_PAGES(sh, gfn, no)
+    {
+        make_read_only(sh, no, gfn & (ENTRIES - 1), frame.v);
+    }
     for (int i = 0; i < count; i++)
         make_read_only(sh, RMAP_LOCATION_PAGE(at[i]), RMAP_LOCATION_SLOT(at[i]), frame.v);
     if (count < 0) {

@@ -13,6 +13,7 @@ static bool exit_address(struct vcpu *v, gva_t *at)
 
     switch (vmx_exit_reason()) {
     case VMX_EXIT_INVLPG: break;
+    case VMX_EXIT_EPT_VIOLATION: *at = GVA(vmx_exit_gpa().v); return true;
     case VMX_EXIT_EXCEPTION_NMI:
         info = vmx_exit_interruption_info();
         if ((info & VMX_EVENT_TYPE_MASK) >> VMX_EVENT_TYPE_SHIFT != VMX_EVENT_EXCEPTION ||
@@ -32,7 +33,7 @@ void audit_exit(struct vcpu *v)
     struct flush flush;
     gva_t at;
 
-    if (paging_is_ept(v)) { /* nothing is derived */
+    if (paging_is_ept(v) && v->vm->ept_paged) { /* nothing is derived */
         counter_one(&v->stats.audits);
         return;
     }

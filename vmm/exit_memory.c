@@ -8,8 +8,8 @@
  *   MMIO           a device of the virtual platform
  *   EMPTY, RO      a page that is away, or shared in read-only: the guest's own fault too
  *
- * Under EPT its own faults do not come here. What the EPT does not permit means the same: device, page that is away,
- * read-only page.
+ * An EPT violation means the same: of a guest that does not page, to its shadow (struct shadow.ept_root); of one that pages
+ * by EPT a device, a page that is away, a read-only page, because its own faults do not come here.
  */
 #include "vmm/access.h"
 #include "vmm/exit.h"
@@ -105,9 +105,9 @@ static enum exit_result device_access(struct vcpu *v, gva_t gva, gpa_t gpa, bool
     return emulate(v, gva, gpa, false);
 }
 
-enum exit_result exit_page_fault(struct vcpu *v, u32 error)
+static inline __attribute__((always_inline)) enum exit_result shadow_faulted(struct vcpu *v, gva_t gva,
+                                                                             u32 error)
 {
-    gva_t gva = GVA(vmx_exit_qualification(&v->vmx));
     /* AC counts with SMAP only, and CPL with AC only: most faults are over without a look at either */
     bool ac = (v->shadow.paging.cr4 & CR4_SMAP) && (vmx_guest_rflags() & RFLAGS_AC);
     struct shadow_fault f = shadow_fault(&v->shadow, gva, error, ac ? vmx_guest_cpl() : 0, ac);
@@ -128,6 +128,11 @@ enum exit_result exit_page_fault(struct vcpu *v, u32 error)
     case SHADOW_RO_PAGE: return exit_inject_page_fault(v, f.error, gva);
     }
     return EXIT_RESUME;
+}
+
+enum exit_result exit_page_fault(struct vcpu *v, u32 error)
+{
+    return shadow_faulted(v, GVA(vmx_exit_qualification(&v->vmx)), error);
 }
 
 /*
@@ -170,6 +175,8 @@ enum exit_result exit_ept_violation(struct vcpu *v)
     enum p2m_type type = p2m_entry_type(p2m_get(&v->vm->p2m, gpa.v >> PAGE_SHIFT));
 
     vmx_exit_recover(&v->vmx, 0);
+    if (v->shadow.ept_root) /* physical addresses are linear ones */
+        return shadow_faulted(v, GVA(gpa.v), q & VMX_EPT_WRITE ? (u32)PF_W : 0);
     if (is_permitted(type, q)) {
         paging_page_changed(v->vm, gpa.v >> PAGE_SHIFT);
         return EXIT_RESUME;

@@ -25,6 +25,12 @@ static enum ept_large large_pages(const struct vmx_caps *caps)
     return EPT_LARGE_DATA;
 }
 
+/* Four levels in write-back memory, without A and D (SDM Vol 3C 24.6.11). */
+static u64 pointer_to(hpa_t root)
+{
+    return root.v | EPTP_TYPE_WB | EPTP_WALK_4 << EPTP_WALK_SHIFT;
+}
+
 enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
 {
     const struct vm_config *c = vm->config;
@@ -32,19 +38,22 @@ enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
     if (!vmx_caps_ept_usable(caps))
         return ERR_OK;
     vm->ept_paged = c->paging == PAGING_EPT;
-    /* While one vCPU stores unseen, each fault of another on its shadow drops what its last fault has filled, and an
-     * instruction that needs two pages may never come to its end: so not beside shadows of others. */
-    vm->ept_unpaged =
-        c->unpaged == UNPAGED_EPT && has_unrestricted(caps) && (vm->ept_paged || vm->vcpus == 1);
-    if (!vm->ept_paged && !vm->ept_unpaged)
+    vm->ept_unpaged = c->unpaged == UNPAGED_EPT && has_unrestricted(caps);
+    if (!vm->ept_paged)
         return ERR_OK;
     void *tables = vm->take(vm, ept_size(vm->p2m.count));
     if (!tables)
         return ERR_NO_MEMORY;
     enum err e = ept_init(&vm->ept, &vm->p2m, tables, large_pages(caps));
     if (e == ERR_OK)
-        vm->ept_pointer = vm->ept.root.v | EPTP_TYPE_WB | EPTP_WALK_4 << EPTP_WALK_SHIFT;
+        vm->ept_pointer = pointer_to(vm->ept.root);
     return e;
+}
+
+/* The VM's, or the shadow's: of use while the EPT is on. */
+static u64 ept_pointer_of(const struct vcpu *v)
+{
+    return v->vm->ept_paged ? v->vm->ept_pointer : pointer_to(v->shadow.root);
 }
 
 static bool wants_ept(const struct vm *vm, u64 cr0)
@@ -73,20 +82,28 @@ enum err paging_init_vcpu(struct vcpu *v, u64 cr0, struct vmx_setup *setup)
 
     vmx_request_shadow(&request);
     enum err e = choose_controls(v, &request, &v->by_shadow);
-    if (e == ERR_OK && v->vm->ept_pointer) {
+    if (e == ERR_OK && (v->vm->ept_paged || v->vm->ept_unpaged)) {
         vmx_request_ept(&request, has_unrestricted(&v->on->vmx.caps));
         e = choose_controls(v, &request, &v->by_ept);
         v->ept_stale = true;
     }
-    setup->ept_pointer = v->vm->ept_pointer;
+    setup->ept_pointer = ept_pointer_of(v);
     setup->controls = wants_ept(v->vm, cr0) ? v->by_ept : v->by_shadow;
     return e;
 }
 
 /* ---- flushes ---- */
 
+void vcpu_flush_ept(struct vcpu *v)
+{
+    if (v->shadow.ept_root && paging_is_ept(v))
+        vmx_tlb_flush_ept(&v->on->vmx.tlb, ept_pointer_of(v));
+}
+
 void paging_drop(struct vcpu *v)
 {
+    if (!v->vm->ept_paged)
+        return;
     v->ept_stale = !paging_is_ept(v);
     if (!v->ept_stale)
         vmx_tlb_flush_ept(&v->on->vmx.tlb, v->vm->ept_pointer);
@@ -131,7 +148,7 @@ void paging_choose(struct vcpu *v, u64 cr0)
         return;
     if (ept && v->vm->ept_paged)
         (void)shadow_clear(&v->shadow); /* nobody is to find anything in it; set_by_ept() flushes */
-    vmx_vcpu_set_controls(&v->vmx, ept ? &v->by_ept : &v->by_shadow, v->vm->ept_pointer);
+    vmx_vcpu_set_controls(&v->vmx, ept ? &v->by_ept : &v->by_shadow, ept_pointer_of(v));
     vcpu_filter_faults(v);
     if (!ept)
         settle_segments();
@@ -139,13 +156,7 @@ void paging_choose(struct vcpu *v, u64 cr0)
 
 static void set_by_ept(struct vcpu *v, const struct paging_state *next)
 {
-    struct shadow *sh = &v->shadow;
-
-    if (sh->mode != GWALK_UNPAGED) { /* the guest pages no more: its shadow sees that as any other */
-        vcpu_flush(v, shadow_set_paging(sh, next));
-        paging_begin(v);
-    }
-    sh->paging = *next;
+    v->shadow.paging = *next;
     vmx_guest_set_cr3(next->cr3);
     if (gwalk_mode_of(next) == GWALK_PAE)
         for (u32 i = 0; i < ARRAY_SIZE(pdpte_fields); i++)
@@ -156,24 +167,14 @@ static void set_by_ept(struct vcpu *v, const struct paging_state *next)
 
 void paging_set(struct vcpu *v, const struct paging_state *next)
 {
-    if (paging_is_ept(v)) {
+    if (paging_is_ept(v) && v->vm->ept_paged) {
         set_by_ept(v, next);
         return;
     }
-    paging_end(v);
     struct flush flush = shadow_set_paging(&v->shadow, next);
-    vmx_guest_set_cr3(v->shadow.root.v);
+    vmx_guest_set_cr3(paging_is_ept(v) ? next->cr3 : v->shadow.root.v);
+    if (paging_is_ept(v))
+        vmcs_write(VMCS_EPT_POINTER, ept_pointer_of(v));
+    v->linear_vpid = paging_is_ept(v) ? VMX_VPID_NONE : v->vmx.vpid;
     vcpu_flush(v, flush);
-}
-
-void paging_begin(struct vcpu *v)
-{
-    if (unlikely(paging_is_ept(v)) && !v->vm->ept_paged)
-        shadow_unwatch(&v->shadow);
-}
-
-void paging_end(struct vcpu *v)
-{
-    if (unlikely(v->shadow.unwatched))
-        shadow_watch(&v->shadow);
 }

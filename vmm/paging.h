@@ -3,9 +3,10 @@
  * MMU point 10).
  *
  *                      the guest pages        it does not (CR0.PG=0)
- *   paging = shadow    its shadow             the EPT if the CPUs have "unrestricted guest", the VM has one vCPU and
- *   paging = ept       the EPT                `unpaged` does not say otherwise (likewise, with any number of vCPUs); else
- *                                             the identity shadow, with vmm/real.h for real mode
+ *   paging = shadow    its shadow             its shadow, which is an EPT then, if the CPUs have "unrestricted guest" and
+ *                                             `unpaged` does not say otherwise; else the identity shadow, with
+ *                                             vmm/real.h for real mode
+ *   paging = ept       the VM's EPT           the VM's EPT, under the same conditions; else likewise
  *
  * EPT and unrestricted guest are on together or off together, with all that goes with them: exits of MOV CR3 and INVLPG,
  * #PF exits, NXE, the real CR0 and CR4 (vmx/cr.h).
@@ -19,8 +20,9 @@
  *     or without VPID. A vCPU whose EPT is off does it when it switches it on (ept_stale).
  * Nothing is ever made more restrictive without one of the two, so an emulator that flushes all at exits shows nothing.
  *
- * In a VM with shadows, a vCPU under EPT stores to page tables unseen: when it pages again it trusts no entry that it has
- * derived (shadow_unwatch).
+ * A shadow that is an EPT is its vCPU's own (or the vCPUs' that share tables), as all of a shadow is: an EPT violation is
+ * what a #PF is otherwise, so stores to traced tables exit, and what mm/ wants flushed is flushed by INVEPT while it is on.
+ * While it is off nothing is: mm/ wants all flushed at each change of CR0.PG.
  */
 #pragma once
 #include "vmm/vm.h"
@@ -61,10 +63,6 @@ void paging_choose(struct vcpu *v, u64 cr0);
 /* The guest's paging registers are these: its shadow's new root, or its own CR3 and PDPTEs, and a flush. CR4 and EFER of
  * the CPU are guest_regs_follow_paging()'s. */
 void paging_set(struct vcpu *v, const struct paging_state *next);
-
-/* v begins to run, or ceases to. */
-void paging_begin(struct vcpu *v);
-void paging_end(struct vcpu *v);
 
 /* The p2m entry of gfn has changed: for those who use the EPT. */
 static inline void paging_page_changed(struct vm *vm, u64 gfn)

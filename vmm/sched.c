@@ -26,7 +26,6 @@
 #include "vmm/events.h"
 #include "vmm/exit.h"
 #include "vmm/fpu.h"
-#include "vmm/paging.h"
 
 #define SLICE_US        5000u /* of a CPU that several vCPUs want */
 #define SLICE_WAKE_US   500u /* what the current one has had, at least, when one that woke up takes its place */
@@ -321,10 +320,8 @@ static void run(struct vmm_cpu *me, struct vcpu *v, u64 seen)
     v->timer_entries = 0;
     v->vmx.on_exit = audit_mode == CONFIG_AUDIT_OFF ? after_exit : after_audited_exit;
     atomic_fetch_or_explicit(&v->requests, REQUEST_EVENTS, memory_order_relaxed);
-    paging_begin(v);
     while (step(me, v)) {
     }
-    paging_end(v);
     if (v->state == VCPU_READY)
         atomic_store_explicit(&v->queued, true, memory_order_relaxed);
 }

@@ -147,6 +147,8 @@ bool vcpu_set_up(struct vcpu *v)
         vlapic_keep_tpr_at(vcpu_lapic(v), &v->vmx.block->virtual_apic[VMX_VIRTUAL_TPR]);
     if (v->vmx.vpid)
         vmx_tlb_flush_context(&v->on->vmx.tlb, v->vmx.vpid);
+    vcpu_flush_ept(v);
+    v->linear_vpid = v->vmx.vpid;
     v->set_up = true;
     if (v->state == VCPU_OFF)
         real_reset(v);

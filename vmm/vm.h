@@ -93,6 +93,7 @@ struct vcpu {
     struct real_state real; /* vmm/real.h */
     struct vcpu_messages messages;
     struct shadow shadow;
+    u16 linear_vpid;                       /* what INVVPID flushes of it; 0: no VPID, or INVEPT does it */
     u8 faults_filtered;                    /* shadow.filter as the VMCS has it */
     u32 exceptions;                        /* those that exit, #PF among them */
     struct vmx_controls by_shadow, by_ept; /* vmm/paging.h: constant once set_up */
@@ -125,9 +126,9 @@ struct vm {
     u32 exit_code;            /* 0 success; valid once ending is set */
     const char *end_words;
     struct p2m p2m;
-    struct ept ept;              /* if ept_pointer is not 0; vmm/paging.h */
+    struct ept ept;              /* with ept_paged; vmm/paging.h */
     u64 ept_pointer;             /* for the VMCS: constant */
-    bool ept_paged, ept_unpaged; /* when it is on: constant */
+    bool ept_paged, ept_unpaged; /* when EPT is on: constant */
     struct shadow_vm shadow;
     struct shadow_shared *shadow_shared; /* NULL: each vCPU has tables of its own */
     struct trace_map traces;
@@ -241,6 +242,7 @@ void vm_started(void);
 void vcpu_set_exceptions(struct vcpu *v, u32 exceptions);
 void vcpu_filter_faults(struct vcpu *v);
 
+void vcpu_flush_ept(struct vcpu *v); /* paging.c; nothing unless its shadow is an EPT */
 /* Executes what mm/ asked for: a flush, and the filter of page faults, which waits for its VMCS if v is not current; on
  * the CPU where v is placed. */
 static inline void vcpu_flush(struct vcpu *v, struct flush flush)
@@ -249,12 +251,14 @@ static inline void vcpu_flush(struct vcpu *v, struct flush flush)
 
     if (unlikely(v->shadow.filter != v->faults_filtered) && v->on->current == v)
         vcpu_filter_faults(v);
-    if (likely(flush.width == FLUSH_NONE) || !v->vmx.vpid)
+    if (likely(flush.width == FLUSH_NONE))
         return;
-    if (flush.width == FLUSH_ADDRESS)
-        vmx_tlb_flush_address(ops, v->vmx.vpid, flush.gva);
+    if (unlikely(!v->linear_vpid))
+        vcpu_flush_ept(v);
+    else if (flush.width == FLUSH_ADDRESS)
+        vmx_tlb_flush_address(ops, v->linear_vpid, flush.gva);
     else if (flush.width == FLUSH_NONGLOBAL)
-        vmx_invvpid(ops->context_keep_global, v->vmx.vpid, 0);
+        vmx_invvpid(ops->context_keep_global, v->linear_vpid, 0);
     else
-        vmx_tlb_flush_context(ops, v->vmx.vpid);
+        vmx_tlb_flush_context(ops, v->linear_vpid);
 }

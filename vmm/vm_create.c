@@ -148,6 +148,7 @@ static struct shadow_config shadow_config_of(struct vm *vm, const struct boot_in
         .vm = &vm->shadow,
         .maxphyaddr = (u8)vm->platform.cpuid.maxphyaddr,
         .host_maxphyaddr = (u8)cpu_maxphyaddr(),
+        .ept = vm->ept_unpaged && !vm->ept_paged,
         .shared = vm->shadow_shared,
         .frame_count = MAX(shadow_frames_suggested(vm->config->memory), SHADOW_FRAMES_MIN),
         .hfn_base = 0,

@@ -1,14 +1,15 @@
 /*
  * modelled_tlb.h - the translation hardware of one logical processor, for tests of the shadow MMU: a TLB and
- * paging-structure caches tagged by one VPID, a page walker over shadow tables in memory, and invalidation
- * that does no more than it was asked to. Caches as much as it may and forgets as little as it may (SDM Vol
- * 3A 4.10).
+ * paging-structure caches tagged by one VPID, others tagged by one EPT, a page walker over shadow tables in memory, and
+ * invalidation that does no more than it was asked to. Caches as much as it may and forgets as little as it may (SDM Vol
+ * 3A 4.10, 3C 28.3).
  */
 #pragma once
 #include <stdio.h>
 #include <string.h>
 
 #include "arch/regs.h"
+#include "mm/ept.h"
 #include "mm/shadow.h"
 
 #define TLB_LINES 1024
@@ -27,9 +28,12 @@ struct psc_line {
 };
 
 struct hw {
-    struct tlb_line tlb[TLB_LINES];
-    struct psc_line psc[PSC_LINES];
-    u64 cr3;
+    struct hw_caches {
+        struct tlb_line tlb[TLB_LINES];
+        struct psc_line psc[PSC_LINES];
+    } by_vpid, by_ept;
+    bool ept; /* the EPT translates, and the guest does not page */
+    u64 cr3;  /* or the EPT's root */
     bool four_level, smep, smap, pge;
     u64 pdpte[4];
     bool spare_bit;          /* MAXPHYADDR is below 52: bit 51 of an entry is reserved */
@@ -44,14 +48,19 @@ struct hw_result {
     u32 error;
 };
 
+static inline struct hw_caches *hw_caches(struct hw *h)
+{
+    return h->ept ? &h->by_ept : &h->by_vpid;
+}
+
 static inline struct tlb_line *tlb_line_of(struct hw *h, u64 va)
 {
-    return &h->tlb[(va >> 12) * 0x9e3779b97f4a7c15ull >> 54];
+    return &hw_caches(h)->tlb[(va >> 12) * 0x9e3779b97f4a7c15ull >> 54];
 }
 
 static inline struct psc_line *psc_line_of(struct hw *h, int level, u64 prefix)
 {
-    return &h->psc[(prefix * 4 + (u64)level) * 0x9e3779b97f4a7c15ull >> 56];
+    return &hw_caches(h)->psc[(prefix * 4 + (u64)level) * 0x9e3779b97f4a7c15ull >> 56];
 }
 
 static inline void hw_forget_address(struct hw *h, u64 va)
@@ -66,18 +75,27 @@ static inline void hw_forget_address(struct hw *h, u64 va)
     }
 }
 
-static inline void hw_flush(struct hw *h, struct flush f)
+/* As sh wants it, with what it has as root now: by INVEPT, or by INVVPID. */
+static inline void hw_flush(struct hw *h, const struct shadow *sh, struct flush f)
 {
+    struct hw_caches *c = &h->by_vpid;
+
+    if (f.width == FLUSH_NONE)
+        return;
+    if (sh->ept_root) {
+        memset(&h->by_ept, 0, sizeof h->by_ept);
+        return;
+    }
+    h->ept = false;
     switch (f.width) {
-    case FLUSH_NONE: return;
     case FLUSH_ADDRESS: hw_forget_address(h, f.gva.v); return;
     case FLUSH_NONGLOBAL:
-        memset(h->psc, 0, sizeof h->psc);
+        memset(c->psc, 0, sizeof c->psc);
         for (int i = 0; i < TLB_LINES; i++)
-            if (!(h->tlb[i].global && h->pge))
-                h->tlb[i].valid = false;
+            if (!(c->tlb[i].global && h->pge))
+                c->tlb[i].valid = false;
         return;
-    default: memset(h->psc, 0, sizeof h->psc); memset(h->tlb, 0, sizeof h->tlb);
+    default: memset(c, 0, sizeof *c);
     }
 }
 
@@ -85,7 +103,8 @@ static inline void hw_flush(struct hw *h, struct flush f)
 static inline void hw_enter(struct hw *h, const struct shadow *sh)
 {
     h->cr3 = sh->root.v;
-    h->four_level = gwalk_mode_of(&sh->paging) == GWALK_LONG;
+    h->ept = sh->ept_root;
+    h->four_level = h->ept || gwalk_mode_of(&sh->paging) == GWALK_LONG;
     bool paged = gwalk_mode_of(&sh->paging) !=
                  GWALK_UNPAGED; /* else the guest's SMEP and SMAP are kept from the CPU */
     h->smep = paged && (sh->paging.cr4 & CR4_SMEP);
@@ -115,6 +134,21 @@ static inline bool hw_allows(const struct hw *h, const struct tlb_line *t, bool 
 
 #define HW_RESERVED_BITS 0x7ff0000000000000ull /* where the shadow never has anything; PAE: reserved */
 #define HW_SPARE_BIT     0x0008000000000000ull
+
+/* One entry of an EPT (SDM Vol 3C tables 28-1 to 28-6), as one of the other tables has its rights; 0: an EPT violation. */
+static inline u64 hw_ept_entry(struct hw *h, u64 e, int level)
+{
+    u64 expected = level == 1 ? EPT_WB | EPT_IPAT : 0;
+
+    if (!(e & (EPT_READ | EPT_WRITE | EPT_EXECUTE))) {
+        if (e)
+            h->broken = "bits in an EPT entry that is not present";
+        return 0;
+    }
+    if ((e & (EPT_READ | EPT_EXECUTE)) != (EPT_READ | EPT_EXECUTE) || (e & 0xfff0000000000ff8ull) != expected)
+        h->broken = "an EPT entry that is misconfigured, or not meant";
+    return (e & PTE_ADDR_MASK) | PTE_P | PTE_U | (e & EPT_WRITE ? PTE_W : 0);
+}
 
 /* Walks the tables in memory (from the deepest cached entry, most of the time) and caches what it used.
  * False: *why is P and RSVD of the error code. */
@@ -148,7 +182,11 @@ static inline bool hw_walk(struct hw *h, u64 va, bool write, struct tlb_line *ou
             h->broken = "the walk left the shadow's frames"; /* an old link led to what was another page */
             return false;
         }
-        u64 *e = (u64 *)table + (va >> (12 + 9 * (level - 1)) & 511);
+        u64 *e = (u64 *)table + (va >> (12 + 9 * (level - 1)) & 511), meant;
+        if (h->ept) {
+            meant = hw_ept_entry(h, *e, level);
+            e = &meant;
+        }
         if (!(*e & PTE_P)) {
             if (*e)
                 h->broken = "bits in a shadow entry that is not present";

@@ -1089,101 +1089,6 @@ static void a_store_seen_before_its_patch_is_not_missed(void **state)
     clean(&sh[1]);
 }
 
-/* A vCPU under EPT stores where it likes, and no patch comes. */
-static void stores_that_nobody_sees_are_not_missed(void **state)
-{
-    const struct paging_state off = {.cr0 = CR0_PE, .maxphyaddr = 46};
-
-    (void)state;
-    start(2, tuned());
-    touch(&sh[1], VA, 0);
-    touch(&sh[0], VA, 0);
-    shadow_set_paging(&sh[0], &off);
-    shadow_unwatch(&sh[0]);
-    for (u64 frame = 2400; frame < 2403; frame++) {
-        table(103)[0] = frame << 12 | PAGE;
-        shadow_invlpg(&sh[1], GVA(VA));
-        touch(&sh[1], VA, 0);
-        assert_int_equal(gfn_of(leaf(&sh[1], VA)), frame);
-    }
-    /* one carried out for it, with the table named, ends nothing */
-    shadow_write_begin(&sh[0], GPA(200 << 12), 8);
-    table(103)[0] = 2410 << 12 | PAGE;
-    shadow_invlpg(&sh[1], GVA(VA));
-    touch(&sh[1], VA, 0);
-    assert_int_equal(gfn_of(leaf(&sh[1], VA)), 2410);
-    shadow_write_done(&sh[0], GPA(200 << 12), 8);
-    table(103)[0] = 2411 << 12 | PAGE;
-    shadow_invlpg(&sh[1], GVA(VA));
-    touch(&sh[1], VA, 0);
-    assert_int_equal(gfn_of(leaf(&sh[1], VA)), 2411);
-    /* the last before it pages again: the other has had no event meanwhile, and what it had itself is gone too */
-    table(103)[0] = 2500 << 12 | PAGE;
-    shadow_watch(&sh[0]);
-    assert_int_equal(shadow_set_paging(&sh[0], &ps).width, FLUSH_CONTEXT);
-    for (u32 v = 0; v < 2; v++) {
-        shadow_invlpg(&sh[v], GVA(VA));
-        touch(&sh[v], VA, 0);
-        assert_int_equal(gfn_of(leaf(&sh[v], VA)), 2500);
-        clean(&sh[v]);
-    }
-    /* and traces are what they were */
-    touch(&sh[1], VA, 0);
-    assert_true(store(&sh[0], 103, 0, 2501 << 12 | PAGE));
-    u64 resyncs = shadow_stats_read(&sh[1]).resyncs;
-    shadow_invlpg(&sh[1], GVA(VA));
-    assert_int_equal(gfn_of(leaf(&sh[1], VA)), 2501);
-    assert_int_equal(shadow_stats_read(&sh[1]).resyncs, resyncs);
-}
-
-/* Nor may a fault be forwarded that such a store has made wrong: neither one that was before, nor one that is since. */
-static void nothing_is_forwarded_while_a_vcpu_is_unseen(void **state)
-{
-    const struct paging_state off = {.cr0 = CR0_PE, .maxphyaddr = 46};
-
-    (void)state;
-    start(2, tuned());
-    table(103)[7] = 0;
-    touch(&sh[1], VA, 0);
-    assert_int_equal(touch(&sh[1], VA + 7 * PAGE_SIZE, 0), SHADOW_GUEST_FAULT);
-    assert_int_equal(found(&sh[1], VA + 7 * PAGE_SIZE), 0); /* forwarded */
-    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
-    shadow_set_paging(&sh[0], &off);
-    shadow_unwatch(&sh[0]);
-    assert_int_not_equal(found(&sh[1], VA + 7 * PAGE_SIZE), 0);
-    assert_int_equal(touch(&sh[1], VA + 7 * PAGE_SIZE, 0), SHADOW_GUEST_FAULT);
-    assert_int_equal(sh[1].filter, SHADOW_FILTER_NONE);
-    table(103)[7] = 2400 << 12 | PAGE;
-    assert_int_equal(touch(&sh[1], VA + 7 * PAGE_SIZE, 0), SHADOW_RESUME);
-    assert_int_equal(gfn_of(leaf(&sh[1], VA + 7 * PAGE_SIZE)), 2400);
-    shadow_watch(&sh[0]);
-    for (u32 i = 0; i < 10; i++) /* its root is loose for a while */
-        shadow_set_paging(&sh[1], &ps);
-    assert_int_equal(touch(&sh[1], VA, 0), SHADOW_RESUME);
-    assert_int_equal(sh[1].filter, SHADOW_FILTER_NOT_PRESENT);
-}
-
-/* Alone in its VM: what it wrote while it did not page counts when it does again. */
-static void what_was_written_unpaged_counts(void **state)
-{
-    const struct paging_state off = {.cr0 = CR0_PE, .maxphyaddr = 46};
-
-    (void)state;
-    start(1, tuned());
-    touch(sh, VA, 0);
-    shadow_set_paging(sh, &off);
-    shadow_unwatch(sh);
-    table(103)[0] = 2400 << 12 | PAGE;
-    table(103)[1] = 0;
-    shadow_watch(sh);
-    assert_int_equal(shadow_set_paging(sh, &ps).width, FLUSH_CONTEXT);
-    assert_int_equal(leaf(sh, VA), 0);
-    touch(sh, VA, 0);
-    assert_int_equal(gfn_of(leaf(sh, VA)), 2400);
-    assert_int_equal(touch(sh, VA + PAGE_SIZE, 0), SHADOW_GUEST_FAULT);
-    clean(sh);
-}
-
 /* P63 */
 static void an_overflowing_channel_resynchronises(void **state)
 {
@@ -1295,9 +1200,6 @@ int main(void)
         cmocka_unit_test(a_root_that_is_rewritten_is_read_again),
         cmocka_unit_test(both_consumers_get_their_patch_and_the_uninterested_costs_nothing),
         cmocka_unit_test(a_store_seen_before_its_patch_is_not_missed),
-        cmocka_unit_test(stores_that_nobody_sees_are_not_missed),
-        cmocka_unit_test(nothing_is_forwarded_while_a_vcpu_is_unseen),
-        cmocka_unit_test(what_was_written_unpaged_counts),
         cmocka_unit_test(an_overflowing_channel_resynchronises),
         cmocka_unit_test(a_tiny_pool_goes_round),
         cmocka_unit_test(bad_configurations_are_refused),

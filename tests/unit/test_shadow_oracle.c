@@ -46,6 +46,7 @@ enum place {
     AT_CONTROLS,
     AT_DROP,
     AT_KICK,
+    AT_INVEPT, /* any of an unpaged vCPU */
     AT_WRITE,
     /* Not flushes: */
     AT_FILTER, /* the filter of page faults is always on */
@@ -57,9 +58,8 @@ enum place {
     AT_QUARANTINE, /* likewise for shadow frames that are used again */
 };
 static const char *const place_name[] = {
-    "nothing",         "fault", "invlpg",         "invlpg's wide", "mov cr3",
-    "control change",  "drop",  "kick",           "write",         "filter",
-    "store of others", "proof", "another's call", "trace",         "quarantine"};
+    "nothing", "fault", "invlpg", "invlpg's wide",   "mov cr3", "control change", "drop",  "kick",
+    "INVEPT",  "write", "filter", "store of others", "proof",   "another's call", "trace", "quarantine"};
 
 struct vcpu {
     struct shadow sh;
@@ -78,12 +78,12 @@ static struct p2m p2m;
 static struct trace traces[O_PAGES];
 static struct trace_map trace_map;
 static struct shadow_vm vm;
-static bool share;
+static bool share, ept;
 static struct host_shadow shared_host;
 static struct shadow_shared shared;
 static struct oracle oracle;
 static u64 quick_loads;
-static u64 rng_state, seed_now, step_now, forwarded, forwarded_smp;
+static u64 rng_state, seed_now, step_now, forwarded, forwarded_smp, by_ept;
 static enum place mutation;
 static bool violated;
 static char violation[400];
@@ -129,7 +129,9 @@ static void flush(struct vcpu *c, struct flush f, enum place at)
         return; /* the address itself was flushed by the caller */
     if (mutation == at && at != AT_NOTHING)
         return;
-    hw_flush(&c->hw, f);
+    if (mutation == AT_INVEPT && c->sh.ept_root)
+        return;
+    hw_flush(&c->hw, &c->sh, f);
 }
 
 /* ---- guest memory contents ---- */
@@ -406,8 +408,17 @@ static void check_forwarded(struct vcpu *c, const struct access *a, u32 error)
     o_va_set(&c->view, a->va, ++oracle.now);
 }
 
-static void do_access(struct vcpu *c, const struct access *a, int depth)
+/* Linear addresses have 32 bits outside of 64-bit mode; some were chosen before another vCPU's tables, or mode. */
+static u64 linear(const struct vcpu *c, u64 va)
 {
+    return gwalk_mode_of(&c->view.ps) == GWALK_LONG ? va : (u32)va;
+}
+
+static void do_access(struct vcpu *c, const struct access *wanted, int depth)
+{
+    struct access narrowed = *wanted, *a = &narrowed;
+
+    narrowed.va = linear(c, wanted->va);
     for (int tries = 0; tries < (share ? 100 : 24) && !violated; tries++) {
         struct hw_result r;
         struct shadow_fault f;
@@ -419,6 +430,7 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
             shadow_choose_filter(&c->sh);
         }
         enter_guest(c);
+        by_ept += c->hw.ept;
         r = hw_access(&c->hw, a->va, a->write, a->user, a->fetch, a->ac && !a->implicit);
         if (c->hw.broken) {
             violate("%s", c->hw.broken);
@@ -428,8 +440,9 @@ static void do_access(struct vcpu *c, const struct access *a, int depth)
             access_succeeded(c, a, r.hpa);
             return;
         }
-        if (!exits(mutation == AT_FILTER && c->sh.can_forward && !c->sh.pae_root ? SHADOW_FILTER_NOT_PRESENT
-                                                                                 : c->sh.filter,
+        if (!exits(mutation == AT_FILTER && c->sh.can_forward && c->sh.mode == GWALK_LONG
+                       ? SHADOW_FILTER_NOT_PRESENT
+                       : c->sh.filter,
                    r.error)) {
             check_forwarded(c, a, r.error);
             if (tries < 2 && one_in(2))
@@ -528,10 +541,7 @@ static void random_controls(struct vcpu *c)
     case 3: ps.cr4 ^= CR4_PGE; break;
     case 4: ps.efer ^= EFER_NXE; break;
     case 5: ps.cr4 ^= gwalk_mode_of(&ps) == GWALK_32BIT ? CR4_PSE : CR4_PGE; break;
-    case 6:
-        if (gwalk_mode_of(&ps) != GWALK_LONG)
-            ps.cr0 ^= CR0_PG;
-        break;
+    case 6: ps.cr0 ^= CR0_PG; break;
     default: ps.cr0 |= CR0_WP | CR0_PG;
     }
     set_paging(c, ps, ps.cr0 != c->view.ps.cr0 || ps.cr4 != c->view.ps.cr4 || ps.efer != c->view.ps.efer);
@@ -548,6 +558,7 @@ static void mov_cr3(struct vcpu *c)
 static void invlpg(struct vcpu *c, u64 va)
 {
     struct flush f;
+    va = linear(c, va);
     overhear(c);
     f = shadow_invlpg(&c->sh, GVA(va));
     if (mutation == AT_INVLPG_WIDE)
@@ -674,7 +685,7 @@ static void outside_store(void)
 static void change_page(void)
 {
     struct vcpu *c = &vcpu[rnd() % vcpus];
-    const struct tlb_line *used = &c->hw.tlb[rnd() % TLB_LINES];
+    const struct tlb_line *tlb = hw_caches(&c->hw)->tlb, *used = &tlb[rnd() % TLB_LINES];
     u64 gfn = 5 + rnd() % (O_PAGES - 5);
     static const enum p2m_type types[] = {P2M_NONE,   P2M_RAM_RW, P2M_RAM_RW,
                                           P2M_RAM_RW, P2M_RAM_RO, P2M_EMPTY};
@@ -683,7 +694,7 @@ static void change_page(void)
     hpa_t frame;
 
     for (int i = 0; i < TLB_LINES && !used->valid; i++) /* best a page that the hardware knows */
-        used = used == &c->hw.tlb[TLB_LINES - 1] ? c->hw.tlb : used + 1;
+        used = used == &tlb[TLB_LINES - 1] ? tlb : used + 1;
     if (used->valid && used->frame - (uintptr_t)ram >= 5 * PAGE_SIZE)
         gfn = (used->frame - (uintptr_t)ram) >> 12;
     again.va = (u64)((s64)(used->vpn << 28) >> 16);
@@ -861,6 +872,7 @@ static struct shadow_config random_config(u32 i, bool spare_bit)
     config.hfn_base = (uintptr_t)ram >> 12;
     config.hfn_count = O_PAGES;
     config.host_maxphyaddr = spare_bit ? MAXPHY : 52;
+    config.ept = ept;
     if (share)
         assert_int_equal(host_shared_init(&shared_host, &shared, &config), ERR_OK);
     return config;
@@ -884,6 +896,7 @@ static void setup(void)
     churn = one_in(2) ? 20 : 2;
     demand = one_in(2) ? 40 : one_in(2) ? 4 : 2;
     spare_bit = !one_in(4);
+    ept = one_in(2);
     ps = random_mode();
     p2m_init(&p2m, p2m_words, O_PAGES);
     trace_map_init(&trace_map, traces, O_PAGES);
@@ -946,7 +959,7 @@ static void run_guests(u64 steps)
         "up, "
         "%llu retraced, %llu kicks, %llu reclaims, %llu loose syncs, %llu faults with no exit (%llu with "
         "several "
-        "vCPUs), %llu quick loads of CR3\n",
+        "vCPUs), %llu quick loads of CR3, %llu accesses by EPT\n",
         (unsigned long long)done, (unsigned long long)first, (unsigned long long)(first + guests - 1),
         (unsigned long long)s.fills, (unsigned long long)s.guest_faults, (unsigned long long)s.traced_writes,
         (unsigned long long)s.patches_posted, (unsigned long long)s.patches_applied,
@@ -954,7 +967,8 @@ static void run_guests(u64 steps)
         (unsigned long long)s.resyncs, (unsigned long long)s.traces_installed,
         (unsigned long long)s.traces_given_up, (unsigned long long)s.retraced,
         (unsigned long long)s.kicks_served, (unsigned long long)s.reclaims, (unsigned long long)s.loose_syncs,
-        (unsigned long long)forwarded, (unsigned long long)forwarded_smp, (unsigned long long)quick_loads);
+        (unsigned long long)forwarded, (unsigned long long)forwarded_smp, (unsigned long long)quick_loads,
+        (unsigned long long)by_ept);
 }
 
 static void every_result_is_legal(void **state)
