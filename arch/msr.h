@@ -25,8 +25,14 @@ enum msr {
 #define FEATURE_CONTROL_VMX_IN_SMX     BIT(1)
 #define FEATURE_CONTROL_VMX_OUT_OF_SMX BIT(2)
 
-/* IA32_ARCH_CAPABILITIES, SDM Vol 4: a change of a page's size makes no machine check in instruction fetches */
-#define ARCH_CAPABILITIES_PSCHANGE_MC_NO BIT(6)
+/* IA32_ARCH_CAPABILITIES, SDM Vol 4: no L1TF; no need to flush the L1 data cache at VM entries (vmx/l1tf.h); a change of a
+ * page's size makes no machine check in instruction fetches */
+#define ARCH_CAPABILITIES_RDCL_NO            BIT(0)
+#define ARCH_CAPABILITIES_SKIP_L1DFL_VMENTRY BIT(3)
+#define ARCH_CAPABILITIES_PSCHANGE_MC_NO     BIT(6)
+
+/* IA32_FLUSH_CMD, SDM Vol 4 */
+#define FLUSH_CMD_L1D BIT(0)
 
 /* IA32_MISC_ENABLE, SDM Vol 4 */
 #define MISC_ENABLE_FAST_STRINGS BIT(0)

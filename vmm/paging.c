@@ -2,8 +2,10 @@
 #include "vmm/paging.h"
 
 #include "arch/cpu.h"
+#include "arch/log.h"
 #include "arch/msr.h"
 #include "vmx/bits.h"
+#include "vmx/l1tf.h"
 
 static const enum vmcs_field pdpte_fields[] = {VMCS_GUEST_PDPTE0, VMCS_GUEST_PDPTE1, VMCS_GUEST_PDPTE2,
                                                VMCS_GUEST_PDPTE3};
@@ -31,6 +33,14 @@ static u64 pointer_to(hpa_t root)
     return root.v | EPTP_TYPE_WB | EPTP_WALK_4 << EPTP_WALK_SHIFT;
 }
 
+/* What this CPU needs in guests that page by EPT. */
+static enum l1tf l1tf_here(void)
+{
+    u64 capabilities = cpu_has(CPUID_FEATURE_ARCH_CAPABILITIES) ? msr_read(MSR_IA32_ARCH_CAPABILITIES) : 0;
+
+    return l1tf_of(capabilities, cpu_has(CPUID_FEATURE_L1D_FLUSH));
+}
+
 enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
 {
     const struct vm_config *c = vm->config;
@@ -41,6 +51,10 @@ enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
     vm->ept_unpaged = c->unpaged == UNPAGED_EPT && has_unrestricted(caps);
     if (!vm->ept_paged)
         return ERR_OK;
+    if (l1tf_here() == L1TF_OPEN)
+        log_line("vm %s: paging = ept on a CPU with L1TF that cannot flush its L1 data cache: for guests "
+                 "that are trusted",
+                 vm->name);
     void *tables = vm->take(vm, ept_size(vm->p2m.count));
     if (!tables)
         return ERR_NO_MEMORY;
@@ -88,6 +102,7 @@ enum err paging_init_vcpu(struct vcpu *v, u64 cr0, struct vmx_setup *setup)
         v->ept_stale = true;
     }
     setup->ept_pointer = ept_pointer_of(v);
+    setup->flush_l1d = v->vm->ept_paged && l1tf_here() == L1TF_FLUSH;
     setup->controls = wants_ept(v->vm, cr0) ? v->by_ept : v->by_shadow;
     return e;
 }

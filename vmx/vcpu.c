@@ -7,6 +7,7 @@
 #include "arch/string.h"
 #include "arch/traps.h"
 #include "vmx/bits.h"
+#include "vmx/l1tf.h"
 
 static const u16 control_fields[VMX_GROUP_COUNT] = {
     [VMX_PIN] = VMCS_PIN_CONTROLS,
@@ -172,6 +173,7 @@ void vmx_vcpu_set_controls(struct vmx_vcpu *v, const struct vmx_controls *contro
     v->cr_env.unrestricted = vmx_control_is_on(controls, VMX_SECONDARY_UNRESTRICTED_GUEST);
     if (v->cr_env.ept)
         vmcs_write(VMCS_EPT_POINTER, ept_pointer);
+    vmcs_write(VMCS_ENTRY_MSR_LOAD_COUNT, v->cr_env.ept && v->flush_l1d);
 }
 
 /* Writes the fields every VMCS has the same way; those with a control depend on that control. */
@@ -188,7 +190,7 @@ static enum err write_constants(const struct vmx_vcpu *v, const struct vmx_setup
         {VMCS_CR3_TARGET_COUNT, true, 0},
         {VMCS_EXIT_MSR_STORE_COUNT, true, 0},
         {VMCS_EXIT_MSR_LOAD_COUNT, true, 0},
-        {VMCS_ENTRY_MSR_LOAD_COUNT, true, 0},
+        {VMCS_ENTRY_MSR_LOAD_ADDRESS, s->flush_l1d, ptr_to_hpa(&vmx_flush_l1d).v},
         {VMCS_ENTRY_INTERRUPTION_INFO, true, 0},
         {VMCS_CR0_MASK, true, ~vmx_cr0_guest_owned},
         {VMCS_CR4_MASK, true, ~vmx_cr4_guest_owned},
@@ -229,6 +231,7 @@ static enum err write_constants(const struct vmx_vcpu *v, const struct vmx_setup
 
 enum err vmx_vcpu_setup(struct vmx_vcpu *v, const struct vmx_setup *setup)
 {
+    v->flush_l1d = setup->flush_l1d;
     vmx_vcpu_set_controls(v, &setup->controls, setup->ept_pointer);
     v->vpid = vmx_control_is_on(&v->controls, VMX_SECONDARY_VPID) ? setup->vpid : VMX_VPID_NONE;
     v->armed = (struct vmx_event){0, 0, 0};

@@ -81,6 +81,7 @@ struct vmx_vcpu {
     bool virtual_nmis;
     bool interrupt_window, nmi_window; /* wanted */
     bool nmi_by_interrupt;             /* the NMI window is to be the interrupt window */
+    bool flush_l1d;                    /* vmx_setup's */
     bool tsc_aux_live;                 /* RDTSCP is on, TSC_AUX has to be switched */
     u8 tpr_threshold;                  /* as the VMCS has it */
     u16 vpid;                          /* 0: no VPID */
@@ -102,6 +103,7 @@ struct vmx_setup {
     hpa_t msr_bitmap;             /* used if the MSR_BITMAPS control is on */
     u64 ept_pointer;              /* used if the EPT control is on */
     u32 exception_bitmap;         /* vectors that exit */
+    bool flush_l1d;               /* at each entry with EPT: L1TF_FLUSH (vmx/l1tf.h) */
 };
 
 /* `block` is zeroed; `revision` is caps.revision. */

@@ -198,7 +198,7 @@ struct access {
     u64 va;
     bool write, user, fetch, ac, implicit;
 };
-static void do_access(struct vcpu *c, const struct access *a, int depth);
+static void do_access(struct vcpu *c, const struct access *wanted, int depth);
 static u64 edited_va;
 
 /* AT_REVOKE: c does not find the pages of others. */
