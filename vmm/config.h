@@ -152,14 +152,13 @@ void config_list_files(const struct config *config, void (*found)(void *ctx, con
 
 /* What the machine has and what this version of the hypervisor supports. */
 struct platform_support {
-    u32 cpus;          /* that run VMs */
-    u64 memory;        /* bytes free for guests */
-    u64 overhead;      /* bytes a VM of one vCPU costs besides its own memory ... */
-    u64 overhead_vcpu; /* ... and each further vCPU */
-    u32 max_vcpus;     /* of one VM, by this version */
-    bool ept;          /* every CPU has it, as the EPT of a VM needs it */
-    bool restart;      /* this version supports restart = on */
-    u32 modes;         /* enum config_mode that this version supports */
+    u32 cpus;                                    /* that run VMs */
+    u64 memory;                                  /* bytes free for guests */
+    u64 (*overhead)(const struct vm_config *vm); /* bytes it costs besides its own memory; NULL: none */
+    u32 max_vcpus;                               /* of one VM, by this version */
+    bool ept;                                    /* every CPU has it, as the EPT of a VM needs it */
+    bool restart;                                /* this version supports restart = on */
+    u32 modes;                                   /* enum config_mode that this version supports */
     /* Size of a file, or why it cannot be read. */
     enum err (*file_size)(void *ctx, const char *path, u64 *size);
     void *ctx;

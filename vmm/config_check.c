@@ -136,7 +136,7 @@ static void check_memory(const struct config *config, const struct platform_supp
         const struct vm_config *vm = &config->vms[i];
         u64 before = needed;
 
-        u64 overhead = have->overhead + (vm->vcpus - 1) * have->overhead_vcpu;
+        u64 overhead = have->overhead ? have->overhead(vm) : 0;
 
         needed += vm->memory + overhead;
         if (needed <= available)

@@ -27,6 +27,7 @@
 #include "vmm/probe.h"
 #include "vmm/sched.h"
 #include "vmm/vm_create.h"
+#include "vmm/vm_size.h"
 
 #define CPUS_MAX         CONFIG_MAX_CPUS
 #define CPU_WAIT_MS      5000u /* for VMX on another CPU: microseconds, but emulated ones share a thread */
@@ -104,8 +105,7 @@ static void check_config(const struct boot_info *info, const struct vmx_caps *ca
     struct platform_support have = {
         .cpus = cpus_used(),
         .memory = host_frames.free_pages << PAGE_SHIFT,
-        .overhead = vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
-        .overhead_vcpu = vm_overhead(CONFIG_DEFAULT_MEMORY, 2) - vm_overhead(CONFIG_DEFAULT_MEMORY, 1),
+        .overhead = vm_overhead,
         .ept = vmx_caps_ept_usable(caps),
         .file_size = file_size,
         .ctx = (void *)(uintptr_t)info,

@@ -15,16 +15,14 @@
 #include "vmm/paging.h"
 #include "vmm/sched.h"
 #include "vmm/vm_platform.h"
+#include "vmm/vm_size.h"
 #include "vmx/msr_bitmap.h"
 
 struct vm *vms[VM_MAX];
 u32 vm_count;
 
-#define TAKEN_MAX    1024u
-#define WINDOW_SHARE 64u /* landing window: one page for so many of RAM ... */
-#define WINDOW_MIN   256u
-#define WINDOW_MAX   8192u
-#define BIG_PAGE     (2 * MIB)
+#define TAKEN_MAX 1024u
+#define BIG_PAGE  (2 * MIB)
 
 /* What the VM being made has got so far; VMs are made one after the other, by the boot CPU. */
 static struct {
@@ -68,20 +66,6 @@ static void *take_own(struct vm *vm, u64 bytes)
     return hpa_to_ptr(at);
 }
 
-static u64 window_pages(u64 ram_pages)
-{
-    return MIN(MAX(ram_pages / WINDOW_SHARE, (u64)WINDOW_MIN), (u64)WINDOW_MAX);
-}
-
-u64 vm_overhead(u64 memory, u32 vcpus)
-{
-    u64 pages = memory >> PAGE_SHIFT, gfns = pages + window_pages(pages);
-
-    return gfns * (sizeof(u64) + sizeof(struct trace)) + ept_size(gfns) +
-           vcpus * ((shadow_frames_suggested(memory) << PAGE_SHIFT) + sizeof(struct vcpu) + 4 * PAGE_SIZE) +
-           sizeof(struct vm);
-}
-
 /* RAM for [gfn, gfn + pages), in pieces as large as can be had. */
 static enum err take_ram(struct vm *vm, u64 gfn, u64 pages)
 {
@@ -112,7 +96,7 @@ static enum err make_memory(struct vm *vm)
     const struct guest_range *last = &layout.ram[layout.count - 1];
 
     vm->window_gfn = (last->base + last->size) >> PAGE_SHIFT;
-    vm->window_pages = window_pages(vm->config->memory >> PAGE_SHIFT);
+    vm->window_pages = vm_window_pages(vm->config->memory >> PAGE_SHIFT);
     u64 gfns = vm->window_gfn + vm->window_pages;
     void *p2m = take_own(vm, gfns * sizeof(u64)), *traces = take_own(vm, trace_map_size(gfns));
     if (!p2m || !traces)

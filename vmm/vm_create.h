@@ -20,6 +20,3 @@ enum err must_check vm_create(const struct vm_create *with, u32 id);
 /* When every vCPU has stopped: the patch channels between them. The rest of a VM's memory stays with it, for its
  * report and its statistics. */
 void vm_give_channels_back(struct vm *vm);
-
-/* Bytes a VM of that size costs the hypervisor, for config_check(). */
-u64 vm_overhead(u64 memory, u32 vcpus);

@@ -345,11 +345,16 @@ static void check(const char *text, const struct platform_support *have, const c
     assert_string_equal(said, errors);
 }
 
+static u64 overhead(const struct vm_config *vm)
+{
+    return vm->paging == PAGING_EPT ? 2 * MIB : MIB;
+}
+
 static void test_check(void **state)
 {
     struct platform_support have = {.cpus = 2,
                                     .memory = 100 * MIB,
-                                    .overhead = MIB,
+                                    .overhead = overhead,
                                     .max_vcpus = 1,
                                     .modes = CONFIG_MODE_MESSAGE | CONFIG_MODE_SHARE_RO | CONFIG_MODE_DONATE,
                                     .file_size = file_size};
@@ -369,6 +374,11 @@ static void test_check(void **state)
           "p.ini:6:1: error: VM 'b' has 64M of memory, but only 34M are left for it on this machine; lower "
           "'memory'\n");
     assert_int_equal(report.bad_vms, 2);
+    have.ept = true;
+    check(VM_A "memory = 50M\npaging = ept\n" VM_B "memory = 48M\n", &have,
+          "p.ini:7:1: error: VM 'b' has 48M of memory, but only 47M are left for it on this machine; lower "
+          "'memory'\n");
+    have.ept = false;
     check(VM_A "cpus = 0-3\n", &have,
           "p.ini:3:1: error: VM 'a' asks for CPU 3, but this machine has 2 CPUs; use 0 to 1\n");
     check(VM_A "vcpus = 2\nshadow = shared\npaging = ept\nrestart = on\n", &have,
