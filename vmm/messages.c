@@ -22,6 +22,8 @@ static hpa_t frame_of(void *ctx, u32 vm, u64 gfn)
 
 static void drop(struct vcpu *v, u64 gfn, hpa_t frame, bool read_only)
 {
+    if (v->state == VCPU_STOPPED)
+        return; /* it is never entered again, and the channels that its shadow would drain may be gone */
     vcpu_flush(v, shadow_drop_frame(&v->shadow, gfn, frame, read_only));
     paging_drop(v);
 }
