@@ -7,6 +7,8 @@
  * ThreadSanitizer, tests/tsan): they edit the same page tables by traced and by native stores, and after INVLPG none may
  * use a translation older than the entry it had read before. PB_SEED, PB_STEPS (per thread).
  *
+ * Now and then one does not page for a while, and stores by its EPT.
+ *
  * Each entry has one writer; its frame number counts its versions (modulo VERSIONS), so "older" can be told. Now and then
  * it is not present: a fault that would then go to the guest with no exit must be its own.
  */
@@ -65,7 +67,7 @@ struct vcpu {
     u32 index;
     u64 rng;
     u64 version[TABLES][SLOTS];
-    u64 native, emulated, forwarded;
+    u64 native, emulated, forwarded, by_ept;
 };
 
 static u64 rnd(struct vcpu *v)
@@ -143,6 +145,7 @@ static void store(struct vcpu *v, u64 gfn, u64 index, u64 value)
             PTE_W) { /* natively, through the identity map; no exit, so no kick is served in between */
             atomic_store(entry_at(gfn, index), value);
             v->native++;
+            v->by_ept += v->sh->ept_root;
             return;
         }
         f = shadow_fault(v->sh, GVA(gpa.v), PF_W | (mapped ? PF_P : 0), 0, false);
@@ -265,6 +268,27 @@ static void look_through_link(struct vcpu *v, bool event)
     }
 }
 
+static void serve_kick(struct vcpu *v)
+{
+    if (!atomic_load(&kicked[v->index]) || rnd(v) % 4)
+        return;
+    atomic_store(&kicked[v->index], false);
+    shadow_service_kicks(v->sh);
+}
+
+static void do_without_paging(struct vcpu *v)
+{
+    const struct paging_state off = {.cr0 = CR0_PE, .maxphyaddr = 46};
+
+    shadow_set_paging(v->sh, &off);
+    for (u64 left = 1 + rnd(v) % 16; left; left--) {
+        pause_now_and_then(v);
+        serve_kick(v);
+        rnd(v) % 4 ? edit(v) : relink(v);
+    }
+    shadow_set_paging(v->sh, &ps);
+}
+
 static void *run(void *context)
 {
     struct vcpu *v = context;
@@ -272,10 +296,9 @@ static void *run(void *context)
     for (u64 i = 0; i < steps; i++) {
         u64 what = rnd(v) % 16;
         pause_now_and_then(v);
-        if (atomic_load(&kicked[v->index]) && rnd(v) % 4 == 0) {
-            atomic_store(&kicked[v->index], false);
-            shadow_service_kicks(v->sh);
-        }
+        serve_kick(v);
+        if (rnd(v) % 128 == 0)
+            do_without_paging(v);
         if (rnd(v) % 4 == 0 && what < 14)
             what < 1 ? relink(v) : look_through_link(v, what < 7);
         else if (what < 6)
@@ -331,6 +354,7 @@ static void setup(void)
                                   .vcpu = i,
                                   .maxphyaddr = 46,
                                   .host_maxphyaddr = 46,
+                                  .ept = true,
                                   .frame_count = share ? FRAMES : FRAMES_OWN,
                                   .tuning = SHADOW_TUNING_DEFAULT};
         c.tuning.flood_writes = (i + seed) % VCPUS == 0 || seed % 4 == 0 ? 0 : 3;
@@ -352,7 +376,7 @@ static void run_threads(void)
 {
     static struct vcpu vcpu[VCPUS];
     pthread_t thread[VCPUS];
-    u64 native = 0, emulated = 0, forwarded = 0, posted = 0, skipped = 0, kicks = 0, reclaims = 0;
+    u64 native = 0, emulated = 0, forwarded = 0, posted = 0, skipped = 0, kicks = 0, reclaims = 0, by_ept = 0;
 
     seed = getenv("PB_SEED") ? strtoull(getenv("PB_SEED"), NULL, 0) : 1;
     steps = getenv("PB_STEPS") ? strtoull(getenv("PB_STEPS"), NULL, 0) : 150000;
@@ -378,6 +402,7 @@ static void run_threads(void)
         native += vcpu[i].native;
         emulated += vcpu[i].emulated;
         forwarded += vcpu[i].forwarded;
+        by_ept += vcpu[i].by_ept;
         struct shadow_stats s = shadow_stats_read(&shadow[i]);
         posted += s.patches_posted;
         skipped += s.patches_skipped;
@@ -389,12 +414,15 @@ static void run_threads(void)
     if (atomic_load(&wrong_faults))
         fail_msg("%u faults of the guest's that were not its own, seed %llu", atomic_load(&wrong_faults),
                  (unsigned long long)seed);
-    print_message("%u threads, %llu operations: %llu native and %llu emulated stores, %llu patches posted, "
+    assert_true(by_ept);
+    print_message("%u threads, %llu operations: %llu native (%llu by EPT) and %llu emulated stores, "
+                  "%llu patches posted, "
                   "%llu skipped, "
                   "%llu kicks, %llu reclaims, %llu faults with no exit\n",
                   VCPUS, (unsigned long long)(steps * VCPUS), (unsigned long long)native,
-                  (unsigned long long)emulated, (unsigned long long)posted, (unsigned long long)skipped,
-                  (unsigned long long)kicks, (unsigned long long)reclaims, (unsigned long long)forwarded);
+                  (unsigned long long)by_ept, (unsigned long long)emulated, (unsigned long long)posted,
+                  (unsigned long long)skipped, (unsigned long long)kicks, (unsigned long long)reclaims,
+                  (unsigned long long)forwarded);
 }
 
 static void nobody_uses_an_older_translation_than_it_may(void **state)
