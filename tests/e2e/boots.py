@@ -312,6 +312,19 @@ GUEST_BOOTS = [Boot('guests-haswell', guest_files, Spec(cpus=2), timeout=300),
                Boot('guests-penryn', guest_files, Spec(cpus=2, model=PENRYN), timeout=300),
                Boot('guests-lynnfield', guest_files, Spec(cpus=2, model=LYNNFIELD), timeout=300)]
 
+# The two that begin without paging and go back to it, in VMs of several vCPUs.
+TWO_INI = '[machine]\nexit = on\nlog = debug\n' + ''.join(
+    f'\n[vm{section}' for section in GUEST_INI.split('\n[vm')[1:] if section.split(']')[0].strip() in ('mb32', 'real'))
+
+
+def two_vcpus(line):
+    return guest_images(TWO_INI.replace('testdev = on', f'testdev = on\nvcpus = 2\n{line}'), MODULES)
+
+
+TWO_BOOTS = [Boot('guests-2', two_vcpus('unpaged = ept'), Spec(cpus=2), timeout=300),
+             Boot('guests-2-no-ept', two_vcpus('unpaged = shadow'), Spec(cpus=2), timeout=300),
+             Boot('guests-2-shared', two_vcpus('shadow = shared'), Spec(cpus=2), timeout=300)]
+
 NO_EPT_INI = """[machine]
 exit = on
 

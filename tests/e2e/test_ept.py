@@ -8,8 +8,9 @@ import pytest
 
 # name, the boot by EPT, the boot by shadow alone, how many times fewer exits at least
 FEWER = [('real', 'guests-haswell', 'guests-no-ept', 2), ('mb32', 'guests-ept', 'guests-no-ept', 10),
-         ('torture', 'guests-ept', 'guests-no-ept', 10)]
-GUESTS = {boot.name: boot for boot in boots.GUEST_BOOTS}
+         ('torture', 'guests-ept', 'guests-no-ept', 10), ('real', 'guests-2', 'guests-2-no-ept', 2),
+         ('real', 'guests-2-shared', 'guests-2-no-ept', 2)]
+GUESTS = {boot.name: boot for boot in boots.GUEST_BOOTS + boots.TWO_BOOTS}
 
 
 def exits(boot, vm):
@@ -18,9 +19,25 @@ def exits(boot, vm):
 
 @pytest.mark.parametrize('vm, boot, other_boot, times', [(vm, GUESTS[by], GUESTS[without], times)
                                                          for vm, by, without, times in FEWER],
-                         ids=[case[0] for case in FEWER], indirect=['boot', 'other_boot'])
+                         ids=[f'{case[0]}-{case[1]}' for case in FEWER], indirect=['boot', 'other_boot'])
 def test_by_ept_there_are_fewer_exits(vm, boot, other_boot, times):
     assert exits(boot, vm) * times <= exits(other_boot, vm)
+
+
+@pytest.mark.parametrize('vm', ['real', 'mb32'])
+@pytest.mark.parametrize('boot, by_ept', [(boot, 'no-ept' not in boot.name) for boot in boots.TWO_BOOTS],
+                         ids=[boot.name for boot in boots.TWO_BOOTS], indirect=['boot'])
+def test_a_vm_of_several_vcpus_runs_by_ept_while_it_does_not_page(boot, by_ept, vm):
+    said = phrases.guest_lines(boot.text, vm)
+    assert any(f'{vm}: PASS' in line for line in said), said[-5:]
+    used = sum(int(n) for n in re.findall(r'EPT_VIOLATION +(\d+)', boot.text))
+    assert bool(used) == by_ept
+
+
+@pytest.mark.parametrize('boot', [GUESTS['guests-ept']], ids=str, indirect=True)
+def test_an_l1_data_cache_that_cannot_be_flushed_is_said(boot):
+    """This CPU has neither RDCL_NO nor L1D_FLUSH."""
+    assert 'vm real: paging = ept on a CPU with L1TF that cannot flush its L1 data cache' in boot.text
 
 
 @pytest.mark.parametrize('boot', [boots.NO_EPT], ids=str, indirect=True)
