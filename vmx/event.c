@@ -86,13 +86,16 @@ struct vmx_recovery vmx_event_recover(const struct vmx_interrupted *in)
     return out;
 }
 
-u32 vmx_event_blocking(struct vmx_event e, u32 interruptibility)
+u32 vmx_event_blocking(struct vmx_event lost, struct vmx_event e, u32 interruptibility)
 {
     enum vmx_event_type type = vmx_event_type(e);
-    bool debug = vmx_event_valid(e) && vmx_event_vector(e) == VECTOR_DB &&
-                 (type == VMX_EVENT_EXCEPTION || type == VMX_EVENT_PRIVILEGED_EXCEPTION);
 
-    return debug ? interruptibility & ~(VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS) : interruptibility;
+    if (vmx_event_valid(lost) && vmx_event_type(lost) == VMX_EVENT_NMI)
+        interruptibility |= VMX_BLOCKING_NMI;
+    if (vmx_event_valid(e) && vmx_event_vector(e) == VECTOR_DB &&
+        (type == VMX_EVENT_EXCEPTION || type == VMX_EVENT_PRIVILEGED_EXCEPTION))
+        interruptibility &= ~(VMX_BLOCKING_STI | VMX_BLOCKING_MOV_SS);
+    return interruptibility;
 }
 
 bool vmx_interrupt_allowed(u64 rflags, u32 interruptibility, u32 armed_info)

@@ -106,12 +106,13 @@ struct vmx_recovery {
 struct vmx_recovery vmx_event_recover(const struct vmx_interrupted *in);
 
 /*
- * The interruptibility (24.4.2) to enter with when `e` is injected: a #DB takes the blocking by STI and MOV SS with it.
- * Delivery ends that blocking anyway (26.7.1). But a #DB that exits is none of the guest's state: unlike at other exits
- * the CPU does not note the single step (BS) that is due after STI or MOV SS with TF set, and refuses entries without
- * it while the blocking lasts (26.3.1.5).
+ * The interruptibility (24.4.2) to enter with when `e` is injected in the place of `lost`, which was to be delivered again
+ * (or is invalid). A #DB takes the blocking by STI and MOV SS with it: delivery ends that anyway (26.7.1), but a #DB that
+ * exits is none of the guest's state: unlike at other exits the CPU does not note the single step (BS) that is due after
+ * STI or MOV SS with TF set, and refuses entries without it while the blocking lasts (26.3.1.5). An NMI that is lost to
+ * the exception that its delivery has met has begun all the same: NMIs are blocked until the IRET (Vol. 3A 6.7.1).
  */
-u32 vmx_event_blocking(struct vmx_event e, u32 interruptibility);
+u32 vmx_event_blocking(struct vmx_event lost, struct vmx_event e, u32 interruptibility);
 
 /* ---- when the guest can take what ---- */
 

@@ -51,9 +51,10 @@ static bool is_fault(u8 vector)
            vector != VECTOR_MC;
 }
 
-static void end_shadow(struct vmx_event e)
+static void settle_blocking(const struct vmx_vcpu *v, struct vmx_event e)
 {
-    u32 blocking = (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY), after = vmx_event_blocking(e, blocking);
+    u32 blocking = (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
+    u32 after = vmx_event_blocking(v->armed, e, blocking);
 
     if (after != blocking)
         vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, after);
@@ -77,8 +78,8 @@ bool vmx_inject_exception(struct vmx_vcpu *v, u8 vector, u32 error)
     }
     if (is_fault(vmx_event_vector(e)))
         vmcs_write(VMCS_GUEST_RFLAGS, vmx_guest_rflags() | RFLAGS_RF);
-    if (unlikely(vmx_event_vector(e) == VECTOR_DB))
-        end_shadow(e);
+    if (unlikely(vmx_event_vector(e) == VECTOR_DB || vmx_event_armed(v)))
+        settle_blocking(v, e);
     arm(v, e);
     return true;
 }
@@ -94,7 +95,7 @@ void vmx_inject_int1(struct vmx_vcpu *v)
     struct vmx_event e = vmx_event_make(VMX_EVENT_PRIVILEGED_EXCEPTION, VECTOR_DB);
 
     e.length = vmx_exit_length(v);
-    end_shadow(e);
+    settle_blocking(v, e);
     arm(v, e);
 }
 

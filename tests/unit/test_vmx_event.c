@@ -144,9 +144,13 @@ static void interrupts_wait_for_their_moment(void **state)
             }
 }
 
-/* Else the entry fails when a guest steps over STI or MOV SS: TF is set, and BS is not (test_vmx_check.c). */
-static void a_debug_exception_ends_the_shadow_it_came_in(void **state)
+/* Else the entry fails when a guest steps over STI or MOV SS: TF is set, and BS is not (test_vmx_check.c). And no NMI
+ * comes in the handler of an exception that the delivery of one has met. */
+static void an_exception_ends_the_shadow_it_came_in_and_keeps_nmis_blocked(void **state)
 {
+    const struct vmx_event none = {0, 0, 0}, nmi = vmx_event_make(VMX_EVENT_NMI, VECTOR_NMI),
+                           irq = vmx_event_make(VMX_EVENT_INTERRUPT, 0x42);
+
     (void)state;
     for (u32 type = 0; type < 8; type++)
         for (u32 vector = 0; vector < 256; vector++)
@@ -154,9 +158,12 @@ static void a_debug_exception_ends_the_shadow_it_came_in(void **state)
                 bool debug = vector == VECTOR_DB &&
                              (type == VMX_EVENT_EXCEPTION || type == VMX_EVENT_PRIVILEGED_EXCEPTION);
                 struct vmx_event e = vmx_event_make((enum vmx_event_type)type, (u8)vector);
-                assert_int_equal(vmx_event_blocking(e, blocking), debug ? blocking & ~3u : blocking);
+                u32 after = debug ? blocking & ~3u : blocking;
+                assert_int_equal(vmx_event_blocking(none, e, blocking), after);
+                assert_int_equal(vmx_event_blocking(irq, e, blocking), after);
+                assert_int_equal(vmx_event_blocking(nmi, e, blocking), after | 8);
             }
-    assert_int_equal(vmx_event_blocking((struct vmx_event){VECTOR_DB, 0, 0}, 3), 3); /* no event */
+    assert_int_equal(vmx_event_blocking(none, (struct vmx_event){VECTOR_DB, 0, 0}, 3), 3); /* no event */
 }
 
 static void only_reasons_within_delivery_are_looked_at(void **state)
@@ -175,7 +182,7 @@ int main(void)
         cmocka_unit_test(error_codes_go_with_their_vectors),
         cmocka_unit_test(interrupted_events_come_again),
         cmocka_unit_test(interrupts_wait_for_their_moment),
-        cmocka_unit_test(a_debug_exception_ends_the_shadow_it_came_in),
+        cmocka_unit_test(an_exception_ends_the_shadow_it_came_in_and_keeps_nmis_blocked),
         cmocka_unit_test(only_reasons_within_delivery_are_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
