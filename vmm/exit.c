@@ -57,6 +57,8 @@ static exit_handler *const handlers[VMX_EXIT_COUNT] = {
     [VMX_EXIT_PCONFIG] = exit_undefined,
     [VMX_EXIT_UMWAIT] = exit_undefined,
     [VMX_EXIT_TPAUSE] = exit_undefined,
+    [VMX_EXIT_SEAMCALL] = exit_undefined, /* no control permits these two: CPUs that know them always exit */
+    [VMX_EXIT_TDCALL] = exit_undefined,
 };
 
 static rarely_run enum exit_result refused(struct vcpu *v, u32 reason)
