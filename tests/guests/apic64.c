@@ -19,6 +19,10 @@
 #define VECTOR_HIGH 0x45
 #define SAMPLES     200
 
+#define MSR_APIC_BASE 0x1Bu
+#define BASE_OFF      0xFEE00100u /* BSP */
+#define BASE_ON       0xFEE00900u
+
 static struct pb_stats stats aligned_to(4096);
 static int failures;
 static u32 taken[GUEST_VECTORS];
@@ -167,6 +171,21 @@ static void the_flag_holds_back(void)
     equal("taken at 0", orders, 2);
 }
 
+/* Off and on again with an interrupt held back: neither it nor the priority is there any more (SDM Vol 3A 10.4.3). */
+static void off_and_on(void)
+{
+    forget();
+    cr8_put(9);
+    apic_write(APIC_ICR, ICR_SELF | VECTOR_HIGH);
+    msr_put(MSR_APIC_BASE, BASE_OFF);
+    equal("CR8 while it is off", cr8_get(), 0);
+    msr_put(MSR_APIC_BASE, BASE_ON);
+    apic_write(APIC_SVR, SVR_ENABLE);
+    settle();
+    equal("TPR after it", apic_read(APIC_TPR), 0);
+    equal("taken after it", orders, 0);
+}
+
 static u64 exits(void)
 {
     guest_call(PB_CALL_STATS, (u64)&stats, PB_STATS_SELF, sizeof(stats));
@@ -217,6 +236,7 @@ int guest_main(const char *cmdline, const char *image)
     priorities_hold_back(false);
     they_come_in_order();
     the_flag_holds_back();
+    off_and_on();
     measure();
     say("apic64: %s", failures ? "FAIL" : "PASS");
     return failures != 0;
