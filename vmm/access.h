@@ -43,4 +43,5 @@ void access_segment_read(void *ctx, unsigned seg, struct vmx_seg *out);
 void access_segment_write(void *ctx, unsigned seg, const struct vmx_seg *value);
 void access_implicit(void *ctx, bool on);
 u64 access_cr0_read(void *ctx);
+u64 access_cr4_read(void *ctx);
 bool access_long_mode(void *ctx);

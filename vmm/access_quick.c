@@ -154,6 +154,7 @@ const struct emulate_ops access_ops = {
     .segment_write = access_segment_write,
     .implicit = access_implicit,
     .cr0_read = access_cr0_read,
+    .cr4_read = access_cr4_read,
     .long_mode = access_long_mode,
 };
 

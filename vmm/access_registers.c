@@ -110,6 +110,12 @@ u64 access_cr0_read(void *ctx)
     return vmx_guest_cr0();
 }
 
+u64 access_cr4_read(void *ctx)
+{
+    (void)ctx;
+    return vmx_guest_cr4();
+}
+
 bool access_long_mode(void *ctx)
 {
     return ((struct vcpu *)ctx)->shadow.paging.efer & EFER_LMA;

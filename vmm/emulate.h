@@ -64,6 +64,7 @@ struct emulate_ops {
      */
     void (*implicit)(void *ctx, bool on);
     u64 (*cr0_read)(void *ctx);
+    u64 (*cr4_read)(void *ctx);
     bool (*long_mode)(void *ctx); /* EFER.LMA */
 };
 

@@ -244,9 +244,22 @@ static enum emulate_status load_far(const struct insn *in, struct emulate_state 
     return e;
 }
 
-static bool is_privileged(enum insn_op op)
+/* Not for users: loads never, stores not with UMIP. Real mode, which may have CPL 3 here, is none, and its loads do not come
+ * here. */
+static bool is_privileged(const struct emulate_state *st, enum insn_op op)
 {
-    return op == INSN_LLDT || op == INSN_LTR || op == INSN_LGDT || op == INSN_LIDT;
+    switch (op) {
+    case INSN_LLDT:
+    case INSN_LTR:
+    case INSN_LGDT:
+    case INSN_LIDT: return true;
+    case INSN_SGDT:
+    case INSN_SIDT:
+    case INSN_SLDT:
+    case INSN_STR:
+    case INSN_SMSW: return (st->ops->cr4_read(st->ctx) & CR4_UMIP) && (st->ops->cr0_read(st->ctx) & CR0_PE);
+    default: return false;
+    }
 }
 
 enum emulate_status emulate_system(const struct insn *in, struct emulate_state *st)
@@ -257,7 +270,7 @@ enum emulate_status emulate_system(const struct insn *in, struct emulate_state *
     enum emulate_status e;
 
     /* The CPU did not come as far as to exit for it: another vCPU has put it there since. Now it will refuse it. */
-    if (st->cpl && is_privileged(in->op))
+    if (st->cpl && is_privileged(st, in->op))
         return EMULATE_RETRY;
     switch (in->op) {
     case INSN_LOAD_FAR: return load_far(in, st, at);

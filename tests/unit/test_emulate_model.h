@@ -24,7 +24,7 @@ struct model {
     u64 gpr[16];
     u64 vector[EMULATE_MMX + 8][2];
     struct vmx_seg seg[EMULATE_IDTR + 1]; /* of the first six, base is st.seg_base */
-    u64 cr0;
+    u64 cr0, cr4;
     bool long_mode, implicit;
     struct emulate_state st;
     unsigned fault_vector;
@@ -132,6 +132,11 @@ static inline u64 model_cr0(void *ctx)
     return ((struct model *)ctx)->cr0;
 }
 
+static inline u64 model_cr4(void *ctx)
+{
+    return ((struct model *)ctx)->cr4;
+}
+
 static inline bool model_long_mode(void *ctx)
 {
     return ((struct model *)ctx)->long_mode;
@@ -148,6 +153,7 @@ static const struct emulate_ops model_ops = {
     .segment_write = model_segment_write,
     .implicit = model_implicit,
     .cr0_read = model_cr0,
+    .cr4_read = model_cr4,
     .long_mode = model_long_mode,
 };
 

@@ -378,10 +378,35 @@ static void what_the_cpu_refuses_is_left_to_it(void **state)
     model_free(m);
 }
 
+/* SGDT, SIDT, SLDT, STR, SMSW at CPL 3 with CR4.UMIP: likewise. Not in real mode, whatever CPL stands in for its 0. */
+static void umip_is_left_to_the_cpu(void **state)
+{
+    (void)state;
+    static const char stores[][4] = {"\x0f\x01\x07", "\x0f\x01\x0f", "\x0f\x00\x07", "\x0f\x00\x0f",
+                                     "\x0f\x01\x27"};
+    struct model *m = model_new(CPU_MODE_64, 3);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(stores); i++) {
+        m->cr0 = CR0_PE;
+        m->cr4 = 0;
+        assert_int_equal(run(m, CPU_MODE_64, stores[i], 3), EMULATE_OK);
+        m->cr4 = CR4_UMIP;
+        assert_int_equal(run(m, CPU_MODE_64, stores[i], 3), EMULATE_RETRY);
+        assert_int_equal(m->accesses, 0);
+        m->st.cpl = 0;
+        assert_int_equal(run(m, CPU_MODE_64, stores[i], 3), EMULATE_OK);
+        m->st.cpl = 3;
+        m->cr0 = 0;
+        assert_int_equal(run(m, CPU_MODE_64, stores[i], 3), EMULATE_OK);
+    }
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_cpu_refuses_is_left_to_it),
+        cmocka_unit_test(umip_is_left_to_the_cpu),
         cmocka_unit_test(segments_are_loaded_as_their_descriptors_say),
         cmocka_unit_test(segments_that_may_not_be_loaded_fault),
         cmocka_unit_test(real_mode_selectors_are_bases),
