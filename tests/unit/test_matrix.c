@@ -209,7 +209,13 @@ static void test_memory(void **state)
     got_count = 0;
     assert_int_equal(matrix_post(&m, 3, 9, &p), CHANNEL_POSTED); /* as new */
     assert_false(matrix_drain(&m, 9, collect, NULL));
-    assert_int_equal(got_count, 2); /* the self-channel's too */
+    assert_int_equal(got_count, 2);       /* the self-channel's too */
+    matrix_release(&m, give_piece, NULL); /* what has been drained is forgotten, too */
+    assert_false(matrix_pending(&m, 9));
+    assert_int_equal(matrix_post(&m, 3, 9, &p), CHANNEL_POSTED);
+    assert_true(matrix_pending_others(&m, 9));
+    assert_false(matrix_drain(&m, 9, collect, NULL));
+    assert_int_equal(got_count, 3);
 }
 
 static struct channel *channel_of(u32 producer, u32 consumer)

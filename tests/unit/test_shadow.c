@@ -980,6 +980,27 @@ static void leaf_tables_leave_places_to_upper_ones(void **state)
 }
 
 /* A way that is remembered, to a link that was revoked for a store that did not come. */
+/* The list is where a store looks: who has no page of a table any more is not in it, nor in the mask of its frame. */
+static void a_page_that_is_gone_is_in_no_list_and_its_table_has_no_trace(void **state)
+{
+    (void)state;
+    start(2, tuned());
+    table(103)[7] = 0;
+    touch(&sh[1], VA, 0);
+    assert_int_equal(touch(&sh[1], VA + (7 << 12), 0), SHADOW_GUEST_FAULT);
+    assert_int_equal(sh[1].listed, 4);
+    for (u64 gfn = 100; gfn <= 103; gfn++)
+        assert_true(trace_active(&trace_map.frame[gfn]));
+    (void)shadow_clear(&sh[1]);
+    assert_int_equal(sh[1].listed, 1); /* the root */
+    u64 words = 0;
+    for (u64 i = 0; i < (sh[1].list.set_mask + 1) * REVOKE_WAYS; i++)
+        words += atomic_load_explicit(&sh[1].list.word[i], memory_order_relaxed) != 0;
+    assert_int_equal(words, 1);
+    for (u64 gfn = 101; gfn <= 103; gfn++)
+        assert_false(trace_active(&trace_map.frame[gfn]));
+}
+
 static void a_link_revoked_for_nothing_is_made_again(void **state)
 {
     (void)state;
@@ -1194,6 +1215,7 @@ int main(void)
         cmocka_unit_test(an_upper_table_without_a_place_is_counted_once),
         cmocka_unit_test(leaf_tables_leave_places_to_upper_ones),
         cmocka_unit_test(a_store_across_pages_takes_back_the_faults_of_both),
+        cmocka_unit_test(a_page_that_is_gone_is_in_no_list_and_its_table_has_no_trace),
         cmocka_unit_test(a_link_revoked_for_nothing_is_made_again),
         cmocka_unit_test(some_faults_exit_all_the_same),
         cmocka_unit_test(a_page_that_is_rewritten_is_no_table),
