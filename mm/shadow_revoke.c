@@ -5,19 +5,23 @@
  */
 #include "mm/shadow_internal.h"
 
+static u32 announced_by(const struct shadow *other, u64 gfn[ANNOUNCED_MAX], u32 count)
+{
+    for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
+        u64 word = atomic_load_explicit(&other->writing[i], memory_order_acquire);
+        if (word)
+            gfn[count++] = word - 1;
+    }
+    return count;
+}
+
 u32 shadow_announced(const struct shadow *sh, u64 gfn[ANNOUNCED_MAX])
 {
     u32 count = 0;
 
     for (u32 first = 0; first < sh->vm->vcpus; first += 8)
-        for (u64 bytes = shadow_others_storing(sh, first); bytes; bytes &= bytes - 1) {
-            const struct shadow *other = sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8];
-            for (u32 i = 0; other && i < SHADOW_WRITING_SLOTS; i++) {
-                u64 word = atomic_load_explicit(&other->writing[i], memory_order_acquire);
-                if (word)
-                    gfn[count++] = word - 1;
-            }
-        }
+        for (u64 bytes = shadow_others_storing(sh, first); bytes; bytes &= bytes - 1)
+            count = announced_by(sh->vm->vcpu[first + (u32)__builtin_ctzll(bytes) / 8], gfn, count);
     return count;
 }
 
@@ -74,13 +78,16 @@ static bool awaited(const struct shadow_page *p, const u64 *gfn, u32 count)
     return false;
 }
 
+/* Byte by byte: what others have looked at in our frames, they have before the store (release) that ends what they
+ * announced, and what we do with the frames comes after the load of that byte. */
 void shadow_frames_free(struct shadow *sh, bool free_all)
 {
     u64 gfn[ANNOUNCED_MAX];
     u32 count = 0;
 
-    if (sh->listed) /* after they were taken out of the list */
-        count = shadow_announced(sh, gfn);
+    for (u32 i = 0; sh->listed && i < sh->vm->vcpus; i++) /* after they were taken out of the list */
+        if (i != sh->vcpu && atomic_load_explicit(&sh->vm->storing[i], memory_order_seq_cst))
+            count = announced_by(sh->vm->vcpu[i], gfn, count);
     sh->stale_count = 0;
     for (u32 no = sh->frame_count; no-- > 0;) {
         const struct shadow_page *p = &sh->page[no];
