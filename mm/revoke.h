@@ -58,6 +58,12 @@ static inline void revoke_list_turn(struct revoke_list *l)
     atomic_fetch_add_explicit(&l->turns, 1, memory_order_seq_cst);
 }
 
+/* On the owner's CPU: takes bits (A) from a link, which may be revoked just now, and stays so. */
+static inline void revoke_clear_bits(_Atomic u64 *link, u64 bits)
+{
+    atomic_fetch_and_explicit(link, ~bits, memory_order_relaxed);
+}
+
 /* On the owner's CPU: have links been revoked since it was last asked? */
 static inline bool revoke_list_cut(struct revoke_list *l)
 {

@@ -193,8 +193,7 @@ static void note_references(struct shadow *sh)
             if (!(e & PTE_A))
                 continue;
             sh->page[link_page(sh, e)].flags |= PAGE_REFERENCED;
-            /* It may be revoked just now, and stays so. */
-            atomic_fetch_and_explicit(&page_entries(sh, no)[slot], ~PTE_A, memory_order_relaxed);
+            revoke_clear_bits(&page_entries(sh, no)[slot], PTE_A);
         }
     }
 }

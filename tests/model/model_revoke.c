@@ -15,6 +15,7 @@
 #define EXITS     3
 #define OWN_VALUE 2
 #define PRESENT   7
+#define ACCESSED  32
 
 struct shared {
     _Atomic u64 words[4];
@@ -104,8 +105,11 @@ static void owner(void)
         s->last = derived_from(atomic_load_explicit(&s->primary, memory_order_seq_cst));
         listed = !model_makes(LISTED_LATE) && list(listed);
         atomic_store_explicit(&s->entry, s->last, memory_order_release);
-        if (proven())
+        if (proven()) {
+            if (UPPER) /* as a search for pages to give back does */
+                revoke_clear_bits(&s->entry, ACCESSED);
             run_guest();
+        }
         listed = list(listed);
     }
 }

@@ -18,6 +18,7 @@
  *   -DPATCH_LOOKED_FIRST        ... or looks for a patch first, then for an announcement
  *   -DPATCH_NOT_LOOKED          ... or for an announcement alone
  *   -DLISTED_LATE               ... or lists the page after it has looked
+ *   -DA_CLEARED_BY_STORE        the owner clears A in a link by a load and a store, and does not look
  *   -DFRAME_NOT_LOOKED          a frame is used again whoever stores to its table
  *   -DREMOVE_WITHOUT_ORDERING   ... or the owner looks while the page's removal from the list is buffered
  */
@@ -222,6 +223,21 @@ inline use_again()
     fi
 }
 
+inline clear_accessed()
+{
+#ifdef A_CLEARED_BY_STORE
+    empty(owners);
+    e = mem[ENTRY];
+    if
+    :: IN_USE(e) -> owners!ENTRY,e
+    :: else
+    fi;
+    e = 0
+#else
+    skip /* by one locked operation: the entry stays what it is */
+#endif
+}
+
 inline run_guest()
 {
     empty(owners);
@@ -232,7 +248,7 @@ inline run_guest()
 
 proctype owner()
 {
-    byte round = 0, seen = 0, last = ABSENT, seen_primary;
+    byte round = 0, seen = 0, last = ABSENT, seen_primary, e;
     bool listed, unproven, killed, again;
 
     do
@@ -260,7 +276,7 @@ proctype owner()
 #endif
             use_again()
         :: killed -> use_again()
-        :: skip
+        :: !killed -> clear_accessed()
         fi;
         if
         :: unproven && !killed -> prove()
