@@ -159,7 +159,7 @@ static int read_options(int argc, char **argv, struct options *options)
         case 'q': options->quiet = true; break;
         case 'k': config_describe_keys(&keys); return EXIT_GOOD;
         case 'h': fputs(help, stdout); return EXIT_GOOD;
-        default: return usage("unknown option", NULL);
+        default: return usage("nothing checked", NULL); /* getopt has said why */
         }
     }
     if (optind + 1 != argc)
