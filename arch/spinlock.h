@@ -1,7 +1,7 @@
 /*
  * spinlock.h - a ticket lock for boot, console and allocation. Never taken on a guest's path of execution
- * (DESIGN.md, "Shadow MMU" 9), but where a VM's vCPUs share their shadow tables (mm/shadow_shared.c). The hypervisor runs with interrupts off, so there is no interrupt variant; an
- * NMI handler takes no lock.
+ * but where a VM's vCPUs share their shadow tables (mm/shadow_shared.c). The hypervisor runs with interrupts off, so
+ * there is no interrupt variant; an NMI handler takes no lock.
  */
 #pragma once
 #include "arch/types.h"

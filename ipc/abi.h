@@ -6,15 +6,15 @@
  * layout in every guest mode.
  *
  * How to call
- *   VMCALL at CPL 0 with the call number in rax and arguments in rbx, rcx, rdx, rsi (32-bit guests: eax,
- * ebx...). The result, one of PB_STATUS_*, is in rax. Calls that return more say so; every other register is
- * unchanged. An interrupt may be taken before VMCALL is complete only in the calls that wait; those then
- * return PB_STATUS_INTERRUPTED and may be made again.
+ *   VMCALL at CPL 0 with the call number in rax and arguments in rbx, rcx, rdx, rsi (32-bit guests: eax
+ *   and so on). The result, one of PB_STATUS_*, is in rax. Calls that return more say so; every other
+ *   register is unchanged. An interrupt may be taken before VMCALL is complete only in the calls that wait;
+ *   those then return PB_STATUS_INTERRUPTED and may be made again.
  *
  * Addresses
  *   Every address is guest-physical. A structure must lie in the guest's own RAM and be aligned to its own
- * size, so it never crosses a page: otherwise PB_STATUS_BAD_ADDRESS. Patchbay reads a structure once; a guest
- * that changes it meanwhile harms itself only.
+ *   size, so it never crosses a page: otherwise PB_STATUS_BAD_ADDRESS. Patchbay reads a structure once; a guest
+ *   that changes it meanwhile harms itself only.
  *
  * Finding Patchbay
  *   CPUID leaf 0x40000000 returns "PatchbayVMM\0" in ebx, ecx, edx and the highest leaf in eax;
@@ -41,8 +41,7 @@ typedef unsigned long long pb_u64;
 #define PB_CPUID_SIGNATURE 0x40000000u
 #define PB_CPUID_FEATURES  0x40000001u
 
-/* ---- calls (rax)
- * -------------------------------------------------------------------------------------------- */
+/* ---- calls (rax) --------------------------------------------------------------------------------------- */
 
 /* rbx = gpa of a struct pb_info (128 bytes), filled in. */
 #define PB_CALL_INFO 0x50420000u
@@ -101,8 +100,7 @@ typedef unsigned long long pb_u64;
 #define PB_CALL_FIRST PB_CALL_INFO
 #define PB_CALL_LAST  PB_CALL_STATS
 
-/* ---- status (rax on return)
- * --------------------------------------------------------------------------------- */
+/* ---- status (rax on return) ---------------------------------------------------------------------------- */
 
 #define PB_STATUS_OK            0u
 #define PB_STATUS_UNKNOWN_CALL  1u  /* no such call number */
@@ -136,8 +134,7 @@ typedef unsigned long long pb_u64;
 #define PB_STATUS_NO_SUCH_VCPU  29u /* this VM has no vCPU of that number */
 #define PB_STATUS_COUNT         30u
 
-/* ---- messages
- * ----------------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------------------ */
 
 #define PB_INLINE_BYTES 32u
 
@@ -183,8 +180,7 @@ struct pb_message {
 
 #define PB_CONSOLE_MAX 1024u
 
-/* ---- structures in guest memory
- * ----------------------------------------------------------------------------- */
+/* ---- structures in guest memory ------------------------------------------------------------------------ */
 
 struct pb_name {
     char text[32]; /* NUL-padded */

@@ -1,7 +1,7 @@
 /*
- * audit.h - compares a whole shadow with a naive walk of the guest's tables (design "Shadow MMU" point 11).
+ * audit.h - compares a whole shadow with a naive walk of the guest's tables.
  *
- * For debug builds and tests: slow, shares no code with the fill path. Differences that the architecture
+ * For `[machine] audit` and tests: slow, shares no code with the fill path. Differences that the architecture
  * allows (a patch not yet drained, a loose table before its event) are ruled out by draining first, which is
  * always legal; loose tables are checked for structure only. Other vCPUs may write tables meanwhile: a difference
  * counts if it is still there after another drain.
@@ -55,11 +55,11 @@ struct audit_history {
 bool shadow_audit_changes(struct shadow *sh, struct audit_history *history, const gva_t *at,
                           struct audit_report *report, struct flush *flush);
 
-/* Prints it with both paths on the log. */
 /* Of audit*.c: one page, if it is in use. A page that differs counts if it still does after its patches have been
  * drained; other vCPUs may go on writing, so it is looked at more than once. */
 bool audit_page(struct shadow *sh, u32 no, struct audit_report *report);
 
+/* Prints it with both paths on the log. */
 void shadow_audit_print(const struct audit_report *report);
 
 const char *audit_kind_name(enum audit_kind kind);

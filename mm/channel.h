@@ -1,6 +1,6 @@
 /*
  * channel.h - a patch channel: what one producer vCPU tells one consumer vCPU about guest page-table entries
- * it wrote (P49, P52, P55-P59, P61, P63; design "Shadow MMU" point 4). Pure.
+ * it wrote (P49, P52, P55-P59, P61, P63). Pure.
  *
  * A fixed array used as a set, keyed by (table, index). Entries are taken and given back in turn: entry number
  * n, its ticket, is at place n % entries. It is in use when `posted` has counted past it and `freed` has not:

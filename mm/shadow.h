@@ -1,5 +1,5 @@
 /*
- * shadow.h - the shadow MMU of one vCPU: what vmm/ calls (P48-P54, P60-P64; DESIGN.md "Shadow MMU").
+ * shadow.h - the shadow MMU of one vCPU: what vmm/ calls (P48-P54, P60-P64).
  *
  * Each vCPU has a struct shadow of its own; only the CPU that runs that vCPU, on its exit path, calls the
  * functions below with it (except where said otherwise). They never touch hardware: they edit shadow page
@@ -33,7 +33,7 @@ struct matrix; /* mm/matrix.h */
 struct self_channel;
 
 /* What the TLB (and paging-structure caches) of this vCPU's VPID must forget. Widths are ordered: wider
- * covers. */
+ * covers. With shadow.ept_root it is the EPT's translations, by INVEPT, whatever the width. */
 enum flush_width {
     FLUSH_NONE,      /* nothing */
     FLUSH_ADDRESS,   /* one linear address (INVVPID type 0) */
@@ -267,8 +267,8 @@ enum err must_check shadow_init(struct shadow *sh, const struct shadow_config *c
  * The guest loaded CR3, or changed CR0, CR4, EFER or its PDPTEs: ps is the complete new state (under PAE
  * paging with pdpte[] loaded by gwalk_load_pdptes()). A coherency event. Afterwards sh->root is what hardware
  * CR3 must hold; hardware paging is 4-level if gwalk_mode_of(ps) == GWALK_LONG, else PAE (then the VMCS PDPTE
- * fields are not used without EPT: the CPU reads them from sh->root at each entry). Also the call for INVPCID
- * of all kinds and for task switches, with unchanged registers.
+ * fields are not used without EPT: the CPU reads them from sh->root at each entry). With sh->ept_root it is the
+ * PML4 of the EPT instead. Also the call for INVPCID of all kinds and for task switches, with unchanged registers.
  */
 struct flush shadow_set_paging(struct shadow *sh, const struct paging_state *ps);
 /* The same for MOV CR3 in IA-32e mode (shadow.mode is GWALK_LONG), which changes nothing else. */
@@ -295,10 +295,9 @@ struct shadow_fault {
 };
 
 /*
- * #PF exit at gva with the hardware's error code; with ept_root EPT violation at that guest-physical address, which is the
- * linear one, and PF_W if it was a write. ac: RFLAGS.AC is set. cpl: at 3 an error
- * code with U=0 is an access by the CPU itself (descriptor tables, event delivery), to which SMAP always
- * applies.
+ * #PF exit at gva with the hardware's error code; with sh->ept_root an EPT violation at that guest-physical address,
+ * which is the linear one, and PF_W if it was a write. ac: RFLAGS.AC is set. cpl: at 3 an error code with U=0 is an
+ * access by the CPU itself (descriptor tables, event delivery), to which SMAP always applies.
  */
 struct shadow_fault shadow_fault(struct shadow *sh, gva_t gva, u32 error_code, u32 cpl, bool ac);
 

@@ -1,5 +1,5 @@
 /*
- * trace.h - which guest frames are page tables, and who can write them (P60, design "Shadow MMU" point 2).
+ * trace.h - which guest frames are page tables, and who can write them (P60).
  *
  * Per guest frame two atomic masks, one bit per vCPU of the VM:
  *   interest - vCPUs that hold entries derived from this frame and want a patch for every write to it

@@ -10,8 +10,7 @@
  * Both report every error they find, one line each, in the form every editor can jump to:
  *
  *   EFI/patchbay/patchbay.ini:7:1: error: unknown key 'memroy' in [vm alpha]; did you mean 'memory'?
- *   EFI/patchbay/patchbay.ini:9:10: error: memory '12Q' is not a size; write a number with K, M or G, such as
- * 256M
+ *   EFI/patchbay/patchbay.ini:9:10: error: memory '12Q' is not a size; ...
  */
 #pragma once
 #include "arch/err.h"

@@ -7,12 +7,12 @@
  *  - Nothing is changed before the last memory access of the instruction (of the iteration, for REP) has
  *    succeeded. On EMULATE_FAULT, EMULATE_RETRY and EMULATE_UNKNOWN registers are as they were, except that
  *    finished REP iterations stay finished with RCX, RSI and RDI moved on: entering the guest again at the
- * same RIP continues correctly.
+ *    same RIP continues correctly.
  *  - A store is one callback of the instruction's whole size. Every read-modify-write, with LOCK or without,
- * ends in one compare-and-exchange callback of the whole size, so it is atomic (without LOCK that is stronger
- * than hardware promises and always legal).
+ *    ends in one compare-and-exchange callback of the whole size, so it is atomic (without LOCK that is stronger
+ *    than hardware promises and always legal).
  *  - Results and defined flags are those of the SDM. Of those that it calls undefined: AF is cleared by logic
- * and shifts; BT and its kin keep OF, SF, AF and PF; OF after a shift or rotation by more than one is that of
+ *    and shifts; BT and its kin keep OF, SF, AF and PF; OF after a shift or rotation by more than one is that of
  *    its last step, for SAR 0; CF after SHL and SHR by more than the operand has bits is 0.
  */
 #pragma once

@@ -1,6 +1,6 @@
 /*
  * exit.c - the table of exits. A reason that is not in it was never asked for in the control words: the VM
- * that caused it is stopped with a full report (STYLE rule 10).
+ * that caused it is stopped with a full report.
  */
 #include "vmm/exit.h"
 

@@ -3,7 +3,7 @@
  *
  * Every line carries the name of who wrote it:
  *
- *     [patchbay] vm linux: started
+ *     [patchbay] vm linux: 256 MiB, 1 vCPU on cpu 2, linux
  *     [alpha] page 1 donated
  *     [linux] / # _
  *

@@ -1,6 +1,5 @@
 /*
- * paging.h - what translates a vCPU's addresses: its shadow, or the guest's own tables and its VM's EPT (DESIGN.md, Shadow
- * MMU point 10).
+ * paging.h - what translates a vCPU's addresses: its shadow, or the guest's own tables and its VM's EPT.
  *
  *                      the guest pages        it does not (CR0.PG=0)
  *   paging = shadow    its shadow             its shadow, which is an EPT then, if the CPUs have "unrestricted guest" and

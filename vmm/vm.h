@@ -10,7 +10,7 @@
  *                                      shadow   shadow page tables (mm/)
  *                                      lapic    interrupt controller (vmm/dev/)
  *
- * Who may touch what: a vCPU's fields belong to the CPU it is placed on (vcpu->cpu), for as long as it
+ * Who may touch what: a vCPU's fields belong to the CPU it is placed on (vcpu->on), for as long as it
  * exists, but for `requests`, which any CPU may set bits in. A VM's shared parts say in their own headers how
  * they are shared.
  */

@@ -66,7 +66,7 @@ static inline unsigned vmx_caps_timer_shift(const struct vmx_caps *caps)
     return caps->misc & 31;
 }
 
-/* One row of the table of CPUs: " rev 12  EPT VPID UG PT MSRBM EFER ..." with '-' where something is missing.
+/* One row of the table of CPUs: "2b       +   +    +  +     +     ..." with '-' where something is missing.
  * vmx_caps_heading() is the line above it. Both write at most `size` bytes, zero included. */
 void vmx_caps_describe(const struct vmx_caps *caps, char *line, size_t size);
 void vmx_caps_heading(char *line, size_t size);

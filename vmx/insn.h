@@ -17,7 +17,7 @@ static inline enum vmx_status vmx_status_of(bool cf, bool zf)
     return cf ? VMX_FAIL_INVALID : zf ? VMX_FAIL_VALID : VMX_SUCCESS;
 }
 
-/* The operand of these four is the address of a 64-bit physical address. */
+/* The operand of these three is the address of a 64-bit physical address. */
 #define VMX_POINTER_INSN(name)                                                               \
     static inline enum vmx_status must_check vmx_##name(hpa_t region)                        \
     {                                                                                        \

@@ -1,4 +1,4 @@
-"""Guests that cannot go on are stopped alone, with a report; all others run to their end (STYLE rules 9, 10)."""
+"""Guests that cannot go on are stopped alone, with a report; all others run to their end."""
 import re
 
 import boots

@@ -1,4 +1,4 @@
-"""Rules of STYLE.md that a reader with a grep can check: no #ifdef in .c files, no volatile outside arch/, no
+"""House rules that a reader with a grep can check: no #ifdef in .c files, no volatile outside arch/, no
 left-over markers, no stand-alone fences, no bare hexadecimal numbers outside register headers and tables, no fixed
 sleeps in tests, #pragma once in headers."""
 import re

@@ -1,4 +1,4 @@
-"""Inline assembly stands in arch/cpu.h and vmx/insn.h only (STYLE rule 7); what does not include one of those,
+"""Inline assembly stands in arch/cpu.h and vmx/insn.h only; what does not include one of those,
 directly or through other headers, is pure and must have no assembly, no privileged builtin and no linker symbol."""
 import re
 

@@ -66,8 +66,7 @@ static void end(struct vplatform *vp, enum vplat_end why, u32 code)
     vp->config.ops.end(vp->config.ops.ctx, why, code);
 }
 
-/* ------------------------------------------------------------------ keyboard controller: there, but no
- * keyboard */
+/* --------------------------------------------- keyboard controller: there, but no keyboard */
 
 static void keyboard_answer(struct vplatform *vp, u8 byte)
 {
