@@ -150,6 +150,7 @@ static void check_fault(struct fault f, u32 address, u32 error)
     expect("vector", f.vector, VECTOR_PF);
     expect("CR2", f.address, address);
     expect("error code", f.error, error);
+    expect("RF, as of a fault (SDM Vol 3B 17.3.1.1)", f.eflags & (u32)RFLAGS_RF, RFLAGS_RF);
 }
 
 /* The fixed cases, one by one. */

@@ -10,7 +10,7 @@ struct trap_frame {
 };
 struct fault {
     bool taken;
-    u32 vector, error, address, value;
+    u32 vector, error, address, value, eflags;
 };
 
 int guest_main(u32 magic, const u32 *info);

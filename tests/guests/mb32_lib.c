@@ -141,7 +141,7 @@ void trap_init(void)
 
 void guest_trap(struct trap_frame *frame)
 {
-    last = (struct fault){true, frame->vector, frame->error, get_cr2(), 0};
+    last = (struct fault){true, frame->vector, frame->error, get_cr2(), 0, frame->eflags};
     if (frame->vector == VECTOR_DB) {
         last.address = frame->eip;
         last.value = (u32)int1_done;
