@@ -91,9 +91,8 @@ bool shadow_entry_set(struct shadow *sh, u32 no, u32 slot, u64 entry)
         note_unproven(sh);
         if (moved || !old || old != raw) { /* a revoked link is none, as INVLPG sees it */
             if (unlikely(sh->shared != NULL))
-                shadow_shared_before_link(sh, link_page(sh, entry), p->reach);
-            else
-                shadow_note_link(sh, link_page(sh, entry), p->reach);
+                shadow_shared_before_link(sh, link_page(sh, entry));
+            shadow_note_link(sh, link_page(sh, entry), p->reach);
         }
     }
     p->live = (u16)(p->live + (entry != 0) - (old != 0));

@@ -92,12 +92,10 @@ bool shadow_shared_install(struct shadow *sh, u64 gfn, u64 writable)
  * A shadow of one vCPU's own may link first and read what is behind the link before its guest runs (shadow_settle). Here
  * the guest is running, on other CPUs. What lies deeper than a leaf table is linked anew, so it comes by here, too.
  */
-void shadow_shared_before_link(struct shadow *sh, u32 no, u32 reach)
+void shadow_shared_before_link(struct shadow *sh, u32 no)
 {
     u64 key = sh->page[no].key;
 
-    if (sh->page[no].reach != reach)
-        shadow_reach_join(sh, no, reach);
     if (key_direct(key) || !sh->page[no].live)
         return;
     if (key_level(key) > 1) {

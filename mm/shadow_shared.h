@@ -35,7 +35,7 @@ void shadow_shared_give_root(struct shadow *sh, u32 no);
 /* No frame is free: now there is one, for the new root of the vCPU whose view this is. */
 void shadow_shared_spare_root(struct shadow *sh);
 /* A link to page no is about to be made, and other vCPUs may use it at once: nothing is left below it that is older than the
- * guest's tables are now. reach: as in shadow_note_link(), whose place this takes. */
-void shadow_shared_before_link(struct shadow *sh, u32 no, u32 reach);
+ * guest's tables are now. */
+void shadow_shared_before_link(struct shadow *sh, u32 no);
 /* shadow_cut_pae_roots() for every view. */
 void shadow_shared_cut_roots(struct shadow *sh, bool all);

@@ -135,32 +135,40 @@ static void store_entry(struct shadow *sh, u64 gfn, u64 index, u64 value)
 }
 
 /* Other vCPUs can walk through a link as soon as it is made. */
-static void a_link_leads_to_nothing_old(void **state)
+static void check_link(bool traced)
 {
     u64 va = (2 * MIB) + 5 * PAGE_SIZE, page = (u64)(uintptr_t)ram + 200 * PAGE_SIZE;
     struct shadow *sh;
     u32 directory, leaf;
 
-    (void)state;
     make();
     table(102)[1] = 103 << 12 | TABLE;
     table(103)[5] = 200 << 12 | PAGE;
     shadow_set_paging(&view[0], &four_levels);
     assert_int_equal(touch(&view[0], va), SHADOW_RESUME);
-    shadow_give_up(&view[0], GPA(103 << 12)); /* the guest may write it unseen */
+    if (!traced)
+        shadow_give_up(&view[0], GPA(103 << 12)); /* the guest may write it unseen */
     store_entry(&view[0], 102, 1, 0);
     shadow_invlpg(&view[0], GVA(va));
-    table(103)[5] = 201 << 12 | PAGE;
+    table(103)[5] = 201 << 12 | PAGE; /* if it is traced: a patch is on its way */
     table(102)[1] = 103 << 12 | TABLE;
     sh = shadow_shared_enter(&view[0]);
     directory = page_of(sh, 102);
     leaf = page_of(sh, 103);
+    assert_int_equal((sh->page[leaf].flags & PAGE_LOOSE) == 0, traced);
     assert_int_equal(entry_get(sh, leaf, 5) & PTE_ADDR_MASK, page);
     shadow_rederive(sh, directory, 1, table(102)[1]);
     assert_int_not_equal(entry_get(sh, directory, 1), 0);
     assert_int_not_equal(entry_get(sh, leaf, 5) & PTE_ADDR_MASK, page);
     shadow_settle(sh);
     shadow_shared_leave(&view[0], sh);
+}
+
+static void a_link_leads_to_nothing_old(void **state)
+{
+    (void)state;
+    check_link(false);
+    check_link(true);
 }
 
 /* The write of a table is announced where it is found, and the others read the table again until it is done. */
