@@ -34,7 +34,7 @@
 #define GUEST_STEPS    2000ull /* then there is another guest, with the next seed */
 #define STEPS          120000ull
 #define STEPS_THOROUGH 2000000ull
-#define MUTATED_STEPS  400000ull
+#define MUTATED_STEPS  1600000ull
 
 /* Where a flush was asked for; a mutated run leaves one of them out. */
 enum place {
