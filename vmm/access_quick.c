@@ -21,7 +21,8 @@ void access_begin(struct vcpu *v, u32 cpl, u64 rflags)
     a->rflags = rflags;
     a->rights = (u32)((cpl == 3 ? GWALK_USER : 0) | (rflags & RFLAGS_AC ? GWALK_AC : 0));
     a->explicit_rights = a->rights;
-    a->aligned = cpl == 3 && rflags & RFLAGS_AC && vmx_guest_cr0() & CR0_AM;
+    /* not in real mode, whose CPL is 0 whatever it runs at here */
+    a->aligned = cpl == 3 && rflags & RFLAGS_AC && !(~vmx_guest_cr0() & (CR0_AM | CR0_PE));
     a->fault_vector = 0;
     a->hint_page = a->device_page = 0;
 }

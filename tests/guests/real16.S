@@ -400,6 +400,20 @@ real_ports:
         mov     AT(scratch), %ax
         STORE   %ax
         in      $0x61, %al
+        mov     %cr0, %eax              /* #AC is for CPL 3, and real mode has 0 */
+        or      $0x40000, %eax          /* AM */
+        mov     %eax, %cr0
+        pushl   $0x00040002             /* AC */
+        popfl
+        mov     $AT(words), %si
+        or      $1, %si
+        mov     $COM1 + 7, %dx
+        FAULT   17, outsw
+        pushl   $2
+        popfl
+        mov     %cr0, %eax
+        and     $~0x40000, %eax
+        mov     %eax, %cr0
         ret
 
 /* The PIT's interrupts by the PIC, while HLT waits: at vector 20h. */
