@@ -1,7 +1,7 @@
 /*
  * modelled_tlb.h - the translation hardware of one logical processor, for tests of the shadow MMU: a TLB and
- * paging-structure caches tagged by one VPID, others tagged by one EPT, a page walker over shadow tables in memory, and
- * invalidation that does no more than it was asked to. Caches as much as it may and forgets as little as it may (SDM Vol
+ * paging-structure caches tagged by one VPID, others tagged by the root of an EPT, whoever uses that on this processor, a
+ * page walker over shadow tables in memory, and invalidation that does no more than it was asked to. Caches as much as it may and forgets as little as it may (SDM Vol
  * 3A 4.10, 3C 28.3).
  */
 #pragma once
@@ -14,6 +14,7 @@
 
 #define TLB_LINES 1024
 #define PSC_LINES 256
+#define EPT_ROOTS 3 /* of as many the processor remembers something */
 
 struct tlb_line {
     bool valid, global, write, user, exec, dirty;
@@ -27,13 +28,17 @@ struct psc_line {
     u64 prefix, table;
 };
 
+struct hw_caches {
+    u64 root; /* of an EPT */
+    struct tlb_line tlb[TLB_LINES];
+    struct psc_line psc[PSC_LINES];
+};
+
 struct hw {
-    struct hw_caches {
-        struct tlb_line tlb[TLB_LINES];
-        struct psc_line psc[PSC_LINES];
-    } by_vpid, by_ept;
-    bool ept; /* the EPT translates, and the guest does not page */
-    u64 cr3;  /* or the EPT's root */
+    struct hw_caches by_vpid, by_ept[EPT_ROOTS];
+    struct hw *same; /* another vCPU's on the same processor: that one's by_ept counts */
+    bool ept;        /* the EPT translates, and the guest does not page */
+    u64 cr3;         /* or the EPT's root */
     bool four_level, smep, smap, pge;
     u64 pdpte[4];
     bool spare_bit;          /* MAXPHYADDR is below 52: bit 51 of an entry is reserved */
@@ -48,9 +53,24 @@ struct hw_result {
     u32 error;
 };
 
+/* What is cached of the EPT with that root; of another one no more, if there are too many. */
+static inline struct hw_caches *hw_by_ept(struct hw *h, u64 root)
+{
+    struct hw_caches *all = h->same ? h->same->by_ept : h->by_ept, *c = all + root / PAGE_SIZE % EPT_ROOTS;
+
+    for (u32 i = 0; i < EPT_ROOTS; i++)
+        if (all[i].root == root)
+            return &all[i];
+        else if (!all[i].root)
+            c = &all[i];
+    memset(c, 0, sizeof *c);
+    c->root = root;
+    return c;
+}
+
 static inline struct hw_caches *hw_caches(struct hw *h)
 {
-    return h->ept ? &h->by_ept : &h->by_vpid;
+    return h->ept ? hw_by_ept(h, h->cr3) : &h->by_vpid;
 }
 
 static inline struct tlb_line *tlb_line_of(struct hw *h, u64 va)
@@ -83,7 +103,7 @@ static inline void hw_flush(struct hw *h, const struct shadow *sh, struct flush 
     if (f.width == FLUSH_NONE)
         return;
     if (sh->ept_root) {
-        memset(&h->by_ept, 0, sizeof h->by_ept);
+        hw_by_ept(h, sh->root.v)->root = 0;
         return;
     }
     h->ept = false;

@@ -882,7 +882,7 @@ static void setup(void)
 {
     struct shadow_config config;
     struct paging_state ps;
-    bool spare_bit;
+    bool spare_bit, one_processor = one_in(2);
     if (!ram) {
         ram = mmap(NULL, O_PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         pool = mmap(NULL, VCPUS_MAX * FRAMES_MAX * PAGE_SIZE, PROT_READ | PROT_WRITE,
@@ -909,6 +909,7 @@ static void setup(void)
         if (i == 0 || !share)
             config = random_config(i, spare_bit);
         make_vcpu(i, &config, spare_bit);
+        c->hw.same = i && one_processor ? &vcpu[0].hw : NULL;
         set_paging(c, ps, true);
         while (gwalk_mode_of(&c->view.ps) != gwalk_mode_of(&ps)) { /* PDPTEs did not load */
             ps.cr3 = (rnd() % 5) << 12;
