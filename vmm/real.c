@@ -294,7 +294,7 @@ void real_reset(struct vcpu *v)
 
     struct paging_state paging = {.cr0 = init.cr0, .maxphyaddr = v->shadow.maxphyaddr};
     paging_set(v, &paging);
-    r->shape = REAL_OFF;
+    *r = (struct real_state){.shape = REAL_OFF}; /* no selectors of an earlier session */
     if (!paging_has_real_mode(v->vm))
         enter(v);
     guest_regs_follow_paging(v);
