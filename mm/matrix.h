@@ -38,8 +38,7 @@ struct matrix_consumer {
     };
     aligned_to(64) _Atomic u64 lost; /* writers: producers (or, seq_cst), the consumer (exchange, seq_cst) */
     struct self_channel *self;       /* constant; both ends on the consumer's CPU */
-    channel_slot
-        *from; /* [producer], each set once by the producer (release), read by the consumer (acquire) */
+    channel_slot *from; /* [producer], each set once by it (release), read by the consumer (acquire) */
 };
 
 /* The piece that a producer's next channel comes out of, on its CPU only. A piece begins with a link to the one

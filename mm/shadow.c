@@ -286,8 +286,10 @@ static void choose_root(struct shadow *sh)
     sh->root = ptr_to_hpa(&sh->low_frame[sh->root_page * 4]);
 }
 
-/* A PAE root cannot say "absent", an EPT has no guest's faults; under a table that is not traced a forwarded entry may
- * be unreachable, and so it may under one that other vCPUs do not find, or before it is known that they see what they have to. */
+/*
+ * A PAE root cannot say "absent", an EPT has no guest's faults. A forwarded entry may be unreachable under a table that
+ * is not traced, under one that other vCPUs do not find, and before it is known that they see what they have to.
+ */
 void shadow_choose_filter(struct shadow *sh)
 {
     if (!sh->can_forward || sh->mode != GWALK_LONG || sh->loose_upper || sh->unlisted || sh->unproven)

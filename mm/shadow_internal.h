@@ -402,8 +402,8 @@ void shadow_protect(struct shadow *sh, u64 gfn, hpa_t frame);
 void shadow_request_protection(struct shadow *sh, u32 vcpu, u64 gfn);
 
 /* shadow_revoke.c: own faults with no exit while there are other vCPUs (mm/revoke.h). */
-void shadow_list_page(struct shadow *sh,
-                      u32 no); /* others can revoke its entries from now on, if there is room */
+/* Others can revoke its entries from now on, if there is room. */
+void shadow_list_page(struct shadow *sh, u32 no);
 void shadow_unlist_page(struct shadow *sh, u32 no); /* it is about to be STALE */
 /* Frees STALE frames and those that free_all says, but what others may be about to look at. */
 void shadow_frames_free(struct shadow *sh, bool free_all);

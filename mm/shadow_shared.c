@@ -171,8 +171,7 @@ struct shadow *shadow_shared_enter(struct shadow *view)
     memcpy(sh, view, VIEW_BYTES);
     sh->stale |= (u8)((sh->narrowed_seen != s->narrowed ? STALE_TLB : 0) |
                       (sh->narrowed_upper_seen != s->narrowed_upper ? STALE_TLB | STALE_UPPER : 0));
-    if (unlikely(
-            sh->pae_root)) /* ways down are known by the root's page, and it has none: its slot's number is another's */
+    if (unlikely(sh->pae_root)) /* ways down are known by the root's page: its slot has another's number */
         leaf_forget(sh);
     if (unlikely(s->must_flush & own)) {
         s->must_flush &= ~own;

@@ -1,5 +1,6 @@
 /* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c
- * vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
+ * vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c vmm/emulate_segment.c
+ * vmm/emulate_stack.c vmm/emulate_string.c */
 /*
  * fuzz_decode.c - libFuzzer target: any bytes, any registers, memory that answers as the input says. Beyond
  * the absence of memory errors and undefined behaviour it checks what must hold for every input: a decoded

@@ -1,7 +1,8 @@
 /*
  * tsan_trace.c - vCPUs as threads that make writable mappings, install and remove traces, give them up, and have
- * events (mm/trace.c with mm/matrix.c; the steps are those of mm/shadow_sync.c mm/shadow_reach.c and mm/shadow_patch.c). A frame has one
- * entry for each vCPU to write. After an event nothing that a vCPU derived is older than what it knew before.
+ * events (mm/trace.c with mm/matrix.c; the steps are those of mm/shadow_sync.c, mm/shadow_reach.c and
+ * mm/shadow_patch.c). A frame has one entry for each vCPU to write. After an event nothing that a vCPU derived is older
+ * than what it knew before.
  */
 #include "mm/matrix.h"
 #include "mm/trace.h"

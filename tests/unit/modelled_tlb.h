@@ -1,8 +1,8 @@
 /*
  * modelled_tlb.h - the translation hardware of one logical processor, for tests of the shadow MMU: a TLB and
- * paging-structure caches tagged by one VPID, others tagged by the root of an EPT, whoever uses that on this processor, a
- * page walker over shadow tables in memory, and invalidation that does no more than it was asked to. Caches as much as it may and forgets as little as it may (SDM Vol
- * 3A 4.10, 3C 28.3).
+ * paging-structure caches tagged by one VPID, others tagged by the root of an EPT, whoever uses that on this processor,
+ * a page walker over shadow tables in memory, and invalidation that does no more than it was asked to. Caches as much
+ * as it may and forgets as little as it may (SDM Vol 3A 4.10, 3C 28.3).
  */
 #pragma once
 #include <stdio.h>

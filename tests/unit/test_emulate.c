@@ -1,4 +1,6 @@
-/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c
+ * vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c
+ * vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
 /*
  * test_emulate.c - what the emulator promises beyond the effect of an instruction (that is
  * test_emulate_unicorn.c): nothing changes when an access fails, a stopped REP continues correctly, accesses

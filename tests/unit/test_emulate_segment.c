@@ -1,4 +1,6 @@
-/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
+/* links: vmm/decode.c vmm/decode_fetch.c vmm/decode_map.c vmm/decode_operand.c vmm/emulate.c
+ * vmm/emulate_alu.c vmm/emulate_alu_wide.c vmm/emulate_io.c vmm/emulate_quick.c vmm/descriptor.c
+ * vmm/emulate_segment.c vmm/emulate_stack.c vmm/emulate_string.c */
 /*
  * test_emulate_segment.c - segment registers, descriptor tables, far transfers and limits in the emulator:
  * what the SDM asks of a descriptor, which exception says no, and what is in the registers after a yes.
