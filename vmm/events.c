@@ -160,8 +160,8 @@ bool events_wake(struct vcpu *v, u64 now)
         wake |= messages_ready(v) || now >= v->wait_until;
     if (wake) {
         v->state = VCPU_READY;
-        atomic_store_explicit(&v->queued, true,
-                              memory_order_relaxed); /* until it is entered: it may have to wait */
+        /* until it is entered: it may have to wait */
+        atomic_store_explicit(&v->queued, true, memory_order_relaxed);
         atomic_store_explicit(&v->asleep, false, memory_order_relaxed);
     }
     return wake;

@@ -172,11 +172,11 @@ enum exit_result exit_ept_violation(struct vcpu *v)
 {
     u64 q = vmx_exit_qualification(&v->vmx);
     gpa_t gpa = vmx_exit_gpa();
-    enum p2m_type type = p2m_entry_type(p2m_get(&v->vm->p2m, gpa.v >> PAGE_SHIFT));
 
     vmx_exit_recover(&v->vmx, 0);
     if (v->shadow.ept_root) /* physical addresses are linear ones */
         return shadow_faulted(v, GVA(gpa.v), q & VMX_EPT_WRITE ? (u32)PF_W : 0);
+    enum p2m_type type = p2m_entry_type(p2m_get(&v->vm->p2m, gpa.v >> PAGE_SHIFT));
     if (is_permitted(type, q)) {
         paging_page_changed(v->vm, gpa.v >> PAGE_SHIFT);
         return EXIT_RESUME;

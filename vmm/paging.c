@@ -17,14 +17,17 @@ static bool has_unrestricted(const struct vmx_caps *caps)
     return vmx_caps_has(caps, VMX_SECONDARY_UNRESTRICTED_GUEST);
 }
 
+/* IA32_ARCH_CAPABILITIES of this CPU, 0 where there is none. */
+static u64 arch_capabilities(void)
+{
+    return cpu_has(CPUID_FEATURE_ARCH_CAPABILITIES) ? msr_read(MSR_IA32_ARCH_CAPABILITIES) : 0;
+}
+
 static enum ept_large large_pages(const struct vmx_caps *caps)
 {
     if (!(caps->ept_vpid & VMX_EPT_CAP_2M))
         return EPT_LARGE_NONE;
-    if (cpu_has(CPUID_FEATURE_ARCH_CAPABILITIES) &&
-        msr_read(MSR_IA32_ARCH_CAPABILITIES) & ARCH_CAPABILITIES_PSCHANGE_MC_NO)
-        return EPT_LARGE_ANY;
-    return EPT_LARGE_DATA;
+    return arch_capabilities() & ARCH_CAPABILITIES_PSCHANGE_MC_NO ? EPT_LARGE_ANY : EPT_LARGE_DATA;
 }
 
 /* Four levels in write-back memory, without A and D (SDM Vol 3C 24.6.11). */
@@ -36,9 +39,7 @@ static u64 pointer_to(hpa_t root)
 /* What this CPU needs in guests that page by EPT. */
 static enum l1tf l1tf_here(void)
 {
-    u64 capabilities = cpu_has(CPUID_FEATURE_ARCH_CAPABILITIES) ? msr_read(MSR_IA32_ARCH_CAPABILITIES) : 0;
-
-    return l1tf_of(capabilities, cpu_has(CPUID_FEATURE_L1D_FLUSH));
+    return l1tf_of(arch_capabilities(), cpu_has(CPUID_FEATURE_L1D_FLUSH));
 }
 
 enum err paging_init_vm(struct vm *vm, const struct vmx_caps *caps)
@@ -187,9 +188,13 @@ void paging_set(struct vcpu *v, const struct paging_state *next)
         return;
     }
     struct flush flush = shadow_set_paging(&v->shadow, next);
-    vmx_guest_set_cr3(paging_is_ept(v) ? next->cr3 : v->shadow.root.v);
-    if (paging_is_ept(v))
+    if (paging_is_ept(v)) {
+        vmx_guest_set_cr3(next->cr3);
         vmcs_write(VMCS_EPT_POINTER, ept_pointer_of(v));
-    v->linear_vpid = paging_is_ept(v) ? VMX_VPID_NONE : v->vmx.vpid;
+        v->linear_vpid = VMX_VPID_NONE;
+    } else {
+        vmx_guest_set_cr3(v->shadow.root.v);
+        v->linear_vpid = v->vmx.vpid;
+    }
     vcpu_flush(v, flush);
 }
