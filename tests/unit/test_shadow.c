@@ -15,79 +15,35 @@
 
 #include <cmocka.h>
 
-#include "mm/audit.h"
 #include "mm/shadow_quick.h"
 #include "tests/unit/modelled_tlb.h"
-#include "tests/unit/shadow_host.h"
+#include "tests/unit/shadow_guest.h"
 
-#define PAGES  4096u
 #define FRAMES 96u
-#define VA     (1ull << 39) /* PML4 slot 1: page i of it is frame 1024 + i */
-#define TABLE  (PTE_P | PTE_W | PTE_A)
-#define PAGE   (PTE_P | PTE_W | PTE_A | PTE_D)
+#define VCPUS  3
 
-static u8 *ram;
-static struct p2m p2m;
-static struct trace_map trace_map;
-static struct shadow_vm vm;
-#define VCPUS 3
 static struct shadow sh[VCPUS];
 static struct host_shadow host[VCPUS];
 static struct paging_state ps;
-static u64 kicked;
 static u8 host_maxphyaddr = 46;
-
-static u64 *table(u64 gfn)
-{
-    return (u64 *)(ram + gfn * PAGE_SIZE);
-}
-
-static u64 kick(void *context, u64 mask)
-{
-    (void)context;
-    kicked |= mask;
-    return 0;
-}
 
 /* A VM whose vCPUs have not paged yet. */
 static void make(u32 vcpus, struct shadow_tuning tuning)
 {
-    static void *frames[VCPUS], *words, *masks;
-    if (!ram) {
-        ram = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        words = malloc(PAGES * sizeof(u64));
-        masks = malloc(trace_map_size(PAGES));
-        for (int i = 0; i < VCPUS; i++)
-            frames[i] =
-                mmap(NULL, FRAMES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    }
-    memset(ram, 0, PAGES * PAGE_SIZE);
-    p2m_init(&p2m, words, PAGES);
-    assert_int_equal(p2m_map_ram(&p2m, 0, ptr_to_hpa(ram), PAGES - 16), ERR_OK);
-    trace_map_init(&trace_map, masks, PAGES);
-    vm = (struct shadow_vm){.p2m = &p2m, .traces = &trace_map, .vcpus = vcpus, .kick = kick};
-    vm.matrix = host_matrix(vcpus, MIB);
-    kicked = 0;
+    static void *frames[VCPUS];
+
+    guest_make(vcpus);
+    guest_map_va();
     table(100)[0] = 200 << 12 | TABLE;
     table(200)[0] = 201 << 12 | TABLE;
     for (u64 i = 0; i < 8; i++)
         table(201)[i] = i << 21 | PAGE | PTE_PS;
-    table(100)[1] = 101 << 12 | TABLE;
-    table(101)[0] = 102 << 12 | TABLE;
-    table(102)[0] = 103 << 12 | TABLE;
-    for (u64 i = 0; i < 512; i++)
-        table(103)[i] = (1024 + i) << 12 | PAGE;
-    ps = (struct paging_state){.cr0 = CR0_PE | CR0_PG | CR0_WP,
-                               .cr4 = CR4_PAE,
-                               .efer = EFER_LME | EFER_LMA | EFER_NXE,
-                               .cr3 = 100 << 12,
-                               .maxphyaddr = 46};
+    ps = four_levels;
     for (u32 i = 0; i < vcpus; i++) {
-        struct shadow_config c = {
-            .vm = &vm, .vcpu = i, .maxphyaddr = 46, .frame_count = FRAMES, .tuning = tuning};
-        c.frames = ptr_to_hpa(frames[i]);
-        c.hfn_base = (uintptr_t)ram >> 12;
-        c.hfn_count = PAGES;
+        if (!frames[i])
+            frames[i] = host_pages(FRAMES);
+        struct shadow_config c = guest_shadow_config(i, frames[i], FRAMES);
+        c.tuning = tuning;
         c.host_maxphyaddr = host_maxphyaddr;
         assert_int_equal(host_shadow_init(&host[i], &sh[i], &c), ERR_OK);
     }
@@ -134,25 +90,12 @@ static u64 gfn_of(u64 entry)
     return ((entry & PTE_ADDR_MASK) - (uintptr_t)ram) >> 12;
 }
 
-static void clean(struct shadow *s)
-{
-    struct audit_report r;
-    struct flush f;
-    if (!shadow_audit(s, &r, &f)) {
-        shadow_audit_print(&r);
-        fail();
-    }
-}
-
 /* The guest stores an entry; traced stores are emulated. Returns true if it exited. */
 static bool store(struct shadow *s, u64 gfn, u64 index, u64 value)
 {
     bool traced = trace_active(trace_of(&trace_map, gfn));
-    if (traced)
-        shadow_write_begin(s, GPA(gfn << 12 | index << 3), 8);
-    table(gfn)[index] = value;
-    if (traced)
-        shadow_write_done(s, GPA(gfn << 12 | index << 3), 8);
+
+    guest_store(s, gfn, index, value, traced);
     return traced;
 }
 

@@ -3,8 +3,7 @@
  * mm/rmap.c mm/trace.c mm/gwalk.c mm/p2m.c mm/guest_mem.c mm/channel.c mm/matrix.c */
 /*
  * test_shadow_ept.c - a guest that does not page, on the EPT of its shadow: what the CPU finds there (read by SDM Vol 3C
- * 28.2.2 alone), and that it is part of the shadow: traces, pages that leave, paging on and off. The guest: 16 MiB of RAM;
- * table frames 100 to 103 map VA, page i of it to frame 1024 + i.
+ * 28.2.2 alone), and that it is part of the shadow: traces, pages that leave, paging on and off.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,84 +14,29 @@
 
 #include <cmocka.h>
 
-#include "mm/audit.h"
 #include "mm/shadow_lookup.h"
 #include "tests/unit/modelled_tlb.h"
-#include "tests/unit/shadow_host.h"
+#include "tests/unit/shadow_guest.h"
 
-#define PAGES  4096u
 #define FRAMES 96u
 #define VCPUS  2
-#define VA     (1ull << 39)
-#define TABLE  (PTE_P | PTE_W | PTE_A)
-#define PAGE   (PTE_P | PTE_W | PTE_A | PTE_D)
 
-static u8 *ram;
-static struct p2m p2m;
-static struct trace_map trace_map;
-static struct shadow_vm vm;
 static struct shadow sh[VCPUS];
 static struct host_shadow host[VCPUS];
-static u64 kicked;
 static const struct paging_state off = {.cr0 = CR0_PE, .maxphyaddr = 46};
-static const struct paging_state on = {.cr0 = CR0_PE | CR0_PG | CR0_WP,
-                                       .cr4 = CR4_PAE,
-                                       .efer = EFER_LME | EFER_LMA | EFER_NXE,
-                                       .cr3 = 100 << 12,
-                                       .maxphyaddr = 46};
-
-static u64 *table(u64 gfn)
-{
-    return (u64 *)(ram + gfn * PAGE_SIZE);
-}
-
-static u64 kick(void *context, u64 mask)
-{
-    (void)context;
-    kicked |= mask;
-    return 0;
-}
-
-static void make_tables(void)
-{
-    memset(ram, 0, PAGES * PAGE_SIZE);
-    table(100)[1] = 101 << 12 | TABLE;
-    table(101)[0] = 102 << 12 | TABLE;
-    table(102)[0] = 103 << 12 | TABLE;
-    for (u64 i = 0; i < 512; i++)
-        table(103)[i] = (1024 + i) << 12 | PAGE;
-}
 
 /* Two vCPUs that do not page. */
 static void start(void)
 {
-    static void *frames, *words, *masks;
+    static u8 *frames;
 
-    if (!ram) {
-        ram = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        words = malloc(PAGES * sizeof(u64));
-        masks = malloc(trace_map_size(PAGES));
-        frames = mmap(NULL, VCPUS * FRAMES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                      -1, 0);
-    }
-    make_tables();
-    p2m_init(&p2m, words, PAGES);
-    assert_int_equal(p2m_map_ram(&p2m, 0, ptr_to_hpa(ram), PAGES - 16), ERR_OK);
-    trace_map_init(&trace_map, masks, PAGES);
-    vm = (struct shadow_vm){.p2m = &p2m, .traces = &trace_map, .vcpus = VCPUS, .kick = kick};
-    vm.matrix = host_matrix(VCPUS, MIB);
-    kicked = 0;
+    if (!frames)
+        frames = host_pages(VCPUS * FRAMES);
+    guest_make(VCPUS);
+    guest_map_va();
     for (u32 i = 0; i < VCPUS; i++) {
-        struct shadow_config c = {.vm = &vm,
-                                  .vcpu = i,
-                                  .maxphyaddr = 46,
-                                  .host_maxphyaddr = 46,
-                                  .ept = true,
-                                  .frames = ptr_to_hpa((u8 *)frames + i * FRAMES * PAGE_SIZE),
-                                  .frame_count = FRAMES,
-                                  .hfn_base = (uintptr_t)ram >> 12,
-                                  .hfn_count = PAGES,
-                                  .tuning = SHADOW_TUNING_DEFAULT};
+        struct shadow_config c = guest_shadow_config(i, frames + i * FRAMES * PAGE_SIZE, FRAMES);
+        c.ept = true;
         assert_int_equal(host_shadow_init(&host[i], &sh[i], &c), ERR_OK);
     }
 }
@@ -124,27 +68,12 @@ static u64 frame_of(u64 gfn)
     return ptr_to_hpa(ram + gfn * PAGE_SIZE).v;
 }
 
-static void clean(struct shadow *s)
-{
-    struct audit_report r;
-    struct flush f;
-
-    if (!shadow_audit(s, &r, &f)) {
-        shadow_audit_print(&r);
-        fail();
-    }
-}
-
 /* The guest stores an entry under vCPU s: true if that exits. */
 static bool store(struct shadow *s, u64 gfn, u64 index, u64 value)
 {
     bool exits = touch(s, gfn, true).verdict == SHADOW_TRACED_WRITE;
 
-    if (exits)
-        shadow_write_begin(s, GPA(gfn << 12 | index << 3), 8);
-    table(gfn)[index] = value;
-    if (exits)
-        shadow_write_done(s, GPA(gfn << 12 | index << 3), 8);
+    guest_store(s, gfn, index, value, exits);
     return exits;
 }
 
@@ -183,7 +112,7 @@ static void stores_to_the_tables_of_others_exit(void **state)
 {
     (void)state;
     start();
-    shadow_set_paging(&sh[1], &on);
+    shadow_set_paging(&sh[1], &four_levels);
     assert_int_equal(shadow_fault(&sh[1], GVA(VA), 0, 0, false).verdict, SHADOW_RESUME);
     assert_int_equal(touch(sh, 103, false).verdict, SHADOW_RESUME);
     assert_int_equal(entry(sh, 103), frame_of(103) | 0x75);
@@ -202,7 +131,7 @@ static void a_new_trace_takes_the_right_to_write_away(void **state)
     (void)state;
     start();
     assert_int_equal(touch(sh, 103, true).verdict, SHADOW_RESUME);
-    shadow_set_paging(&sh[1], &on);
+    shadow_set_paging(&sh[1], &four_levels);
     shadow_fault(&sh[1], GVA(VA), 0, 0, false);
     assert_int_equal(kicked, 1);
     table(103)[0] = 2000 << 12 | PAGE; /* past the trace, which has not come into force */
@@ -211,7 +140,7 @@ static void a_new_trace_takes_the_right_to_write_away(void **state)
     assert_int_equal(shadow_service_kicks(sh).width, FLUSH_CONTEXT);
     assert_int_equal(entry(sh, 103), frame_of(103) | 0x75);
     for (u32 i = 0; i < 10; i++)
-        shadow_set_paging(&sh[1], &on);
+        shadow_set_paging(&sh[1], &four_levels);
     assert_true(store(sh, 103, 0, 2001 << 12 | PAGE));
     shadow_invlpg(&sh[1], GVA(VA));
     assert_int_equal(mapped(&sh[1], VA), 2001);
@@ -232,7 +161,7 @@ static void a_page_that_leaves_is_gone_from_it(void **state)
     assert_int_equal(entry(sh, 5), 0);
     assert_int_equal(entry(sh, 6), frame_of(6) | 0x77);
     /* and while it is not in use */
-    shadow_set_paging(sh, &on);
+    shadow_set_paging(sh, &four_levels);
     p2m_set(&p2m, 6, HPA(0), P2M_EMPTY, false);
     shadow_drop_frame(sh, 6, HPA(frame_of(6)), false);
     assert_int_equal(shadow_set_paging(sh, &off).width, FLUSH_CONTEXT);
@@ -247,7 +176,7 @@ static void paging_on_and_off(void **state)
     start();
     touch(sh, 5, true);
     u64 root = sh->root.v;
-    assert_int_equal(shadow_set_paging(sh, &on).width, FLUSH_CONTEXT);
+    assert_int_equal(shadow_set_paging(sh, &four_levels).width, FLUSH_CONTEXT);
     assert_false(sh->ept_root);
     shadow_fault(sh, GVA(VA), 0, 0, false);
     assert_int_equal(mapped(sh, VA), 1024);
@@ -256,7 +185,7 @@ static void paging_on_and_off(void **state)
     assert_int_equal(entry(sh, 5), frame_of(5) | 0x77);
     assert_int_equal(sh->filter, SHADOW_FILTER_NONE);
     assert_true(store(sh, 103, 0, 2000 << 12 | PAGE));
-    assert_int_equal(shadow_set_paging(sh, &on).width, FLUSH_CONTEXT);
+    assert_int_equal(shadow_set_paging(sh, &four_levels).width, FLUSH_CONTEXT);
     assert_int_equal(mapped(sh, VA), 2000);
     clean(sh);
 }

@@ -15,74 +15,28 @@
 #include <cmocka.h>
 
 #include "mm/shadow_shared.h"
-#include "tests/unit/shadow_host.h"
+#include "tests/unit/shadow_guest.h"
 
-#define PAGES  4096u
 #define VCPUS  2u
 #define FRAMES (VCPUS * SHADOW_FRAMES_MIN)
-#define TABLE  (PTE_P | PTE_W | PTE_A)
-#define PAGE   (PTE_P | PTE_W | PTE_A | PTE_D)
 
-static u8 *ram;
-static struct p2m p2m;
-static struct trace_map trace_map;
-static struct shadow_vm vm;
 static struct shadow_shared shared;
 static struct shadow view[VCPUS];
 static struct host_shadow host[VCPUS], tables;
-static const struct paging_state four_levels = {.cr0 = CR0_PE | CR0_PG | CR0_WP,
-                                                .cr4 = CR4_PAE,
-                                                .efer = EFER_LME | EFER_LMA | EFER_NXE,
-                                                .cr3 = 100 << 12,
-                                                .maxphyaddr = 46};
-
-static u64 *table(u64 gfn)
-{
-    return (u64 *)(ram + gfn * PAGE_SIZE);
-}
-
-static u64 kick(void *context, u64 mask)
-{
-    (void)context;
-    (void)mask;
-    return 0;
-}
-
-static void *pages(u64 count)
-{
-    return mmap(NULL, count * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-}
 
 /* A VM whose vCPUs have not paged yet. */
 static void make_for(u32 vcpu)
 {
-    static void *frames, *words, *masks;
+    static void *frames;
 
-    if (!ram) {
-        ram = pages(PAGES);
-        frames = pages(FRAMES);
-        words = malloc(PAGES * sizeof(u64));
-        masks = malloc(trace_map_size(PAGES));
-    }
-    memset(ram, 0, PAGES * PAGE_SIZE);
-    p2m_init(&p2m, words, PAGES);
-    assert_int_equal(p2m_map_ram(&p2m, 0, ptr_to_hpa(ram), PAGES - 16), ERR_OK);
-    trace_map_init(&trace_map, masks, PAGES);
-    vm = (struct shadow_vm){.p2m = &p2m, .traces = &trace_map, .vcpus = VCPUS, .kick = kick};
-    vm.matrix = host_matrix(VCPUS, MIB);
+    if (!frames)
+        frames = host_pages(FRAMES);
+    guest_make(VCPUS);
     table(100)[0] = 101 << 12 | TABLE;
     table(101)[0] = 102 << 12 | TABLE;
     for (u64 i = 0; i < 8; i++)
         table(102)[i] = i << 21 | PAGE | PTE_PS;
-    struct shadow_config c = {.vm = &vm,
-                              .vcpu = vcpu,
-                              .maxphyaddr = 46,
-                              .host_maxphyaddr = 46,
-                              .frame_count = FRAMES,
-                              .frames = ptr_to_hpa(frames),
-                              .hfn_base = (uintptr_t)ram >> 12,
-                              .hfn_count = PAGES,
-                              .tuning = SHADOW_TUNING_DEFAULT};
+    struct shadow_config c = guest_shadow_config(vcpu, frames, FRAMES);
     assert_int_equal(host_shared_init(&tables, &shared, &c), ERR_OK);
     for (c.vcpu = 0; c.vcpu < VCPUS; c.vcpu++)
         assert_int_equal(host_shadow_init(&host[c.vcpu], &view[c.vcpu], &c), ERR_OK);
